@@ -1,0 +1,1 @@
+"""The words and the arithmetic of custody supervision: pure, no input or output."""

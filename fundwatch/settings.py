@@ -1,0 +1,175 @@
+"""Where things are and how to reach them: the one place that knows the state folder (contracts section 1)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass, field
+from datetime import time
+from pathlib import Path
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from domain.errors import ServiceMissing, WrongUse
+
+PROJECT = Path(__file__).resolve().parent.parent
+DATABASE = "fundwatch"
+ROLES = ("migrator", "service", "jobs", "reader", "catalog")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a process needs to know about one installation; immutable, read from the environment and the home.
+
+    For example ``load().landing_dir / "2026-08-31" / "P01"`` is where a platform's files of a date lie.
+    """
+
+    home: Path
+    cache: Path
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Asia/Shanghai"))
+    cutoff: time = time(23, 0)
+    night_start: time = time(1, 30)
+    files_deadline: time = time(4, 0)
+    calendar: str = "CN"
+    bank_id: str = "BANK"
+    clock: str = "system"
+    spark_master: str = "local[2]"
+    spark_memory: str = "2g"
+
+    @property
+    def landing_dir(self) -> Path:
+        """Incoming files, by business date and sender."""
+        return self.home / "landing"
+
+    @property
+    def quarantine_dir(self) -> Path:
+        """Refused files, kept as they came."""
+        return self.home / "quarantine"
+
+    @property
+    def lake_dir(self) -> Path:
+        """The Iceberg warehouse, when it is local."""
+        return self.home / "lake"
+
+    @property
+    def lake_warehouse(self) -> str:
+        """Root of the lake as a URI: `FUNDWATCH_LAKE` (``hdfs:``, ``s3a:``) or the local folder."""
+        return os.environ.get("FUNDWATCH_LAKE") or self.lake_dir.as_uri()
+
+    @property
+    def manifests_dir(self) -> Path:
+        """Manifests of runs, one JSON file each."""
+        return self.home / "manifests"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Built report bundles."""
+        return self.home / "reports"
+
+    @property
+    def log_dir(self) -> Path:
+        """Logs of the services we start."""
+        return self.home / "log"
+
+    @property
+    def jars_dir(self) -> Path:
+        """Jars of Spark's extensions and of HBase, fetched at set-up."""
+        return self.cache / "jars"
+
+    def secret(self, name: str) -> str:
+        """Content of one secret file; ServiceMissing says that `fundwatch up` has not made it yet."""
+        path = self.home / "secrets" / name
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            raise ServiceMissing(f"{path} is missing: run `fundwatch up` first") from None
+
+    def service_state(self, name: str) -> dict[str, object] | None:
+        """What `fundwatch up` wrote of a service it started, or None."""
+        path = self.home / "services" / f"{name}.json"
+        if not path.exists():
+            return None
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return state if isinstance(state, dict) else None
+
+    def service_address(self, name: str) -> tuple[str, int]:
+        """Host and port of a service; ServiceMissing when it was not started."""
+        state = self.service_state(name)
+        if state is None:
+            raise ServiceMissing(f"{name} is not running: run `fundwatch up`")
+        host, _, port = str(state["address"]).rpartition(":")
+        return host, int(port)
+
+    def database_url(self, role: str, database: str = DATABASE) -> str:
+        """``postgresql://`` URL of a role (one of ROLES), from `FUNDWATCH_DATABASE_URL` or the local server.
+
+        A bank's own URL is ``postgresql://HOST:PORT/DATABASE``; user and password are put in from the role and its secret.
+        """
+        if role not in ROLES:
+            raise WrongUse(f"unknown database role {role!r}")
+        given = os.environ.get("FUNDWATCH_DATABASE_URL")
+        password = quote(self.secret(f"pg_{role}"), safe="")
+        if given:
+            scheme, _, rest = given.partition("://")
+            rest = rest.rpartition("@")[2]
+            return f"{scheme}://{role}:{password}@{rest}"
+        host, port = self.service_address("postgres")
+        return f"postgresql://{role}:{password}@{host}:{port}/{database}"
+
+    def hbase_address(self) -> tuple[str, int]:
+        """Thrift host and port, from `FUNDWATCH_HBASE_THRIFT` (``host:port``) or the local service."""
+        given = os.environ.get("FUNDWATCH_HBASE_THRIFT")
+        if given:
+            host, _, port = given.rpartition(":")
+            return host, int(port)
+        return self.service_address("hbase")
+
+    @property
+    def hbase_table_prefix(self) -> str:
+        """Prefix of our HBase tables; tests set one a module."""
+        return os.environ.get("FUNDWATCH_HBASE_PREFIX", "")
+
+    @property
+    def spark_remote(self) -> str | None:
+        """``sc://…`` of a Connect server, or None for a classic session in this process."""
+        return os.environ.get("FUNDWATCH_SPARK_REMOTE") or None
+
+    def api_url(self) -> str:
+        """Base URL of the transactional service, from `FUNDWATCH_API_URL` or the local service."""
+        given = os.environ.get("FUNDWATCH_API_URL")
+        if given:
+            return given.rstrip("/")
+        host, port = self.service_address("api")
+        return f"http://{host}:{port}"
+
+
+def load() -> Settings:
+    """Settings of this process, from `FUNDWATCH_HOME`, `FUNDWATCH_CACHE`, `settings.toml` and the environment.
+
+    >>> load().bank_id
+    'BANK'
+    """
+    home = Path(os.environ.get("FUNDWATCH_HOME", ".fundwatch")).resolve()
+    cache = Path(os.environ.get("FUNDWATCH_CACHE", PROJECT / ".cache")).resolve()
+    stored: dict[str, str] = {}
+    path = home / "settings.toml"
+    if path.exists():
+        stored = {key: str(value) for key, value in tomllib.loads(path.read_text(encoding="utf-8")).items()}
+
+    def value(name: str, default: str) -> str:
+        return os.environ.get(f"FUNDWATCH_{name.upper()}") or stored.get(name) or default
+
+    return Settings(
+        home=home,
+        cache=cache,
+        zone=ZoneInfo(value("zone", "Asia/Shanghai")),
+        cutoff=time.fromisoformat(value("cutoff", "23:00")),
+        night_start=time.fromisoformat(value("night_start", "01:30")),
+        files_deadline=time.fromisoformat(value("files_deadline", "04:00")),
+        calendar=value("calendar", "CN"),
+        bank_id=value("bank_id", "BANK"),
+        clock=value("clock", "system"),
+        spark_master=value("spark_master", "local[2]"),
+        spark_memory=value("spark_memory", "2g"),
+    )

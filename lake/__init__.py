@@ -1,0 +1,1 @@
+"""The lake: its tables declared once, runs and their publication, reading and writing."""

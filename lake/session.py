@@ -1,0 +1,81 @@
+"""Spark sessions: classic in this process, or a client of a Connect server, with one configuration."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from domain.errors import ServiceMissing
+from fundwatch.settings import DATABASE, PROJECT, Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def spark_conf(settings: Settings) -> dict[str, str]:
+    """Spark's configuration for this installation: engine, Iceberg catalog on PostgreSQL, jars.
+
+    It holds the catalog's password, so it goes into a session or a 0600 file, never on a command line.
+    """
+    jars = sorted((settings.jars_dir / "spark").glob("*.jar"))
+    if not jars:
+        raise ServiceMissing(f"no jars in {settings.jars_dir / 'spark'}: run `fundwatch setup`")
+    address = settings.database_url("catalog").rpartition("@")[2]
+    catalog = "spark.sql.catalog.lake"
+    return {
+        "spark.master": settings.spark_master,
+        "spark.driver.memory": settings.spark_memory,
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Djava.net.preferIPv4Stack=true -Duser.timezone=UTC",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.default.parallelism": "4",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.ansi.enabled": "true",
+        "spark.sql.parquet.compression.codec": "zstd",
+        "spark.sql.adaptive.enabled": "true",
+        "spark.sql.adaptive.coalescePartitions.minPartitionSize": "4MB",
+        "spark.local.dir": str(settings.home / "spark" / "tmp"),
+        "spark.sql.warehouse.dir": (settings.home / "spark" / "warehouse").as_uri(),
+        "spark.jars": ",".join(str(jar) for jar in jars),
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        catalog: "org.apache.iceberg.spark.SparkCatalog",
+        f"{catalog}.type": "jdbc",
+        f"{catalog}.jdbc.schema-version": "V1",
+        f"{catalog}.uri": f"jdbc:postgresql://{address.removesuffix('/' + DATABASE)}/{DATABASE}?currentSchema=catalog",
+        f"{catalog}.jdbc.user": "catalog",
+        f"{catalog}.jdbc.password": settings.secret("pg_catalog"),
+        f"{catalog}.warehouse": settings.lake_warehouse,
+    }
+
+
+def spark_session(settings: Settings, app: str) -> SparkSession:
+    """A session for `app`: of the Connect server named by `FUNDWATCH_SPARK_REMOTE`, else classic in this process.
+
+    A Connect server that is gone gives an error within seconds (recipe: default retries wait for minutes).
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    from pyspark.sql import SparkSession
+
+    if settings.spark_remote:
+        from pyspark.sql.connect.client.retries import DefaultPolicy
+        from pyspark.sql.connect.session import SparkSession as ConnectSession
+
+        os.environ.setdefault("SPARK_CONNECT_AUTHENTICATE_TOKEN", settings.secret("connect_token"))
+        session = ConnectSession.builder.remote(settings.spark_remote).create()
+        session._client.set_retry_policies([DefaultPolicy(max_retries=4, initial_backoff=200, max_backoff=1000)])
+        return session  # type: ignore[return-value]
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part
+    )
+    (settings.home / "spark" / "tmp").mkdir(parents=True, exist_ok=True)
+    builder = SparkSession.builder.appName(app)
+    for key, value in spark_conf(settings).items():
+        builder = builder.config(key, value)
+    session_classic = builder.getOrCreate()
+    session_classic.sparkContext.setLogLevel("ERROR")
+    return session_classic
