@@ -105,9 +105,7 @@ ALLOWED_MOVEMENTS: dict[MovementType, frozenset[tuple[AccountRole, AccountRole]]
     MovementType.CREDIT_ASSIGNMENT: _pairs((AccountRole.INVESTOR,), (AccountRole.INVESTOR,)),
     MovementType.MARKETING: _pairs((AccountRole.PLATFORM_MARKETING,), (AccountRole.INVESTOR,)),
     MovementType.OWN_FUNDS_IN: _pairs((AccountRole.SPECIAL_ACCOUNT,), (AccountRole.OWN_FUNDS,)),
-    MovementType.TOP_UP: _pairs(
-        (AccountRole.OWN_FUNDS,), (AccountRole.PLATFORM_MARKETING, AccountRole.PLATFORM_COMPENSATORY)
-    ),
+    MovementType.TOP_UP: _pairs((AccountRole.OWN_FUNDS,), (AccountRole.PLATFORM_MARKETING, AccountRole.PLATFORM_COMPENSATORY)),
     MovementType.PROFIT: _pairs((AccountRole.PLATFORM_INCOME,), (AccountRole.OWN_FUNDS,)),
     MovementType.OWN_FUNDS_OUT: _pairs((AccountRole.OWN_FUNDS,), (AccountRole.SPECIAL_ACCOUNT,)),
 }

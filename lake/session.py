@@ -69,9 +69,7 @@ def spark_session(settings: Settings, app: str) -> SparkSession:
         session = ConnectSession.builder.remote(settings.spark_remote).create()
         session._client.set_retry_policies([DefaultPolicy(max_retries=4, initial_backoff=200, max_backoff=1000)])
         return session  # type: ignore[return-value]
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part
-    )
+    os.environ["PYTHONPATH"] = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
     (settings.home / "spark" / "tmp").mkdir(parents=True, exist_ok=True)
     builder = SparkSession.builder.appName(app)
     for key, value in spark_conf(settings).items():
