@@ -109,7 +109,8 @@ def create_app(settings: Settings) -> FastAPI:
         if found is None:
             return render(request, "message.html", lang, 404, message="not_found")
         try:
-            movements = timeline.of_account(settings, found["account_id"], TIMELINE_LIMIT)
+            run_bound = published.projected_run(settings)
+            movements = timeline.of_account(settings, found["account_id"], run_bound, TIMELINE_LIMIT)
         except ServiceMissing:
             return render(request, "message.html", lang, 503, message="history_down")
         return render(request, "timeline.html", lang, account=found, movements=movements, zone=settings.zone)

@@ -57,7 +57,7 @@ class Trust:
 def _rows(settings: Settings, query: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     try:
         with psycopg.connect(settings.database_url("reader"), connect_timeout=2, row_factory=dict_row) as connection:
-            return connection.execute(query, parameters or {}).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query, parameters or {}).fetchall()
     except psycopg.OperationalError as error:
         raise ServiceMissing(f"PostgreSQL does not answer: {error}") from None
 
@@ -77,7 +77,8 @@ def trust(settings: Settings) -> Trust | None:
     as_of = max(state["newest_date"] for state in states)
     missing = _rows(
         settings,
-        f"""WITH {_WINNER} SELECT count(*) AS files FROM mart.open_item item JOIN winner USING (run_id, business_date, platform_id)
+        f"""WITH {_WINNER} SELECT count(*) AS files
+        FROM mart.open_item item JOIN winner USING (run_id, business_date, platform_id)
         WHERE winner.state = 'INCOMPLETE' AND item.code = 'B24'""",
     )[0]["files"]
     platforms = tuple(
@@ -143,3 +144,9 @@ def account(settings: Settings, account_no: str) -> dict[str, Any] | None:
         {"account_no": account_no},
     )
     return rows[0] if rows else None
+
+
+def projected_run(settings: Settings) -> int | None:
+    """The newest run that is wholly in the history store; readers of HBase are bounded by it. None before the first."""
+    run_id: int | None = _rows(settings, "SELECT max(run_id) AS run_id FROM run.projected")[0]["run_id"]
+    return run_id

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from domain.errors import ServiceMissing
-from fundwatch.settings import DATABASE, PROJECT, Settings
+from fundwatch.settings import PROJECT, Settings
+from lake.postgres import jdbc_url
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -21,7 +22,6 @@ def spark_conf(settings: Settings) -> dict[str, str]:
     jars = sorted((settings.jars_dir / "spark").glob("*.jar"))
     if not jars:
         raise ServiceMissing(f"no jars in {settings.jars_dir / 'spark'}: run `fundwatch setup`")
-    address = settings.database_url("catalog").rpartition("@")[2]
     catalog = "spark.sql.catalog.lake"
     return {
         "spark.master": settings.spark_master,
@@ -45,7 +45,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         catalog: "org.apache.iceberg.spark.SparkCatalog",
         f"{catalog}.type": "jdbc",
         f"{catalog}.jdbc.schema-version": "V1",
-        f"{catalog}.uri": f"jdbc:postgresql://{address.removesuffix('/' + DATABASE)}/{DATABASE}?currentSchema=catalog",
+        f"{catalog}.uri": f"{jdbc_url(settings, 'catalog')}?currentSchema=catalog",
         f"{catalog}.jdbc.user": "catalog",
         f"{catalog}.jdbc.password": settings.secret("pg_catalog"),
         f"{catalog}.warehouse": settings.lake_warehouse,
@@ -68,7 +68,7 @@ def spark_session(settings: Settings, app: str) -> SparkSession:
         os.environ.setdefault("SPARK_CONNECT_AUTHENTICATE_TOKEN", settings.secret("connect_token"))
         session = ConnectSession.builder.remote(settings.spark_remote).create()
         session._client.set_retry_policies([DefaultPolicy(max_retries=4, initial_backoff=200, max_backoff=1000)])
-        return session  # type: ignore[return-value]
+        return session
     os.environ["PYTHONPATH"] = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
     (settings.home / "spark" / "tmp").mkdir(parents=True, exist_ok=True)
     builder = SparkSession.builder.appName(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import stat
 import sys
@@ -36,7 +37,7 @@ def test_the_dag_has_the_steps_of_night_toml_in_one_line(bag: DagBag) -> None:
     dag = bag.dags["fundwatch_nightly"]
     order = ["open_run", *steps]
     assert [task.task_id for task in dag.topological_sort()] == order
-    for earlier, later in zip(order, order[1:], strict=False):
+    for earlier, later in itertools.pairwise(order):
         assert dag.get_task(earlier).downstream_task_ids == {later}
     assert 6 <= len(order) <= 10
 

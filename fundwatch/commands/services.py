@@ -1,0 +1,77 @@
+"""`fundwatch setup | up | down | status`: the parts we download, and the services on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from fundwatch.output import console, emit
+
+Json = Annotated[bool, typer.Option("--json", help="one JSON object as the last line")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+
+    @app.command()
+    def setup(as_json: Json = False) -> None:
+        """Fetch the jars of Spark and HBase and compile our Java; what is there already is kept."""
+        from fundwatch.services import jars
+        from fundwatch.settings import load
+
+        made = jars.set_up(load())
+        words = {name: "made" if new else "there" for name, new in made.items()}
+        emit({**words, "skipped": not any(made.values())}, as_json, lambda _: _lines(words))
+
+    @app.command()
+    def up(
+        only: Annotated[list[str] | None, typer.Option(help="start only this service; may be repeated")] = None,
+        as_json: Json = False,
+    ) -> None:
+        """Start the local services: postgres, hbase, spark, api, web."""
+        from fundwatch.services import local
+        from fundwatch.settings import load
+
+        done = local.up(load(), only or ())
+        skipped = "started" not in done.values()
+        emit({"services": done, "skipped": skipped}, as_json, lambda _: _lines(done))
+
+    @app.command()
+    def down(as_json: Json = False) -> None:
+        """Stop the services that `up` started."""
+        from fundwatch.services import local
+        from fundwatch.settings import load
+
+        stopped = local.down(load())
+        words = {name: "stopped" if was else "was not running" for name, was in stopped.items()}
+        emit({"services": words, "skipped": not any(stopped.values())}, as_json, lambda _: _lines(words))
+
+    @app.command()
+    def status(as_json: Json = False) -> None:
+        """Service, state, pid, address, memory, since."""
+        from fundwatch.services import local
+        from fundwatch.settings import load
+
+        settings = load()
+        services = local.as_json(local.status(settings))
+        emit({"home": str(settings.home), "services": services}, as_json, _table)
+
+
+def _lines(words: Mapping[str, str]) -> None:
+    for name, word in words.items():
+        console.print(f"{name:<10}{word}")
+
+
+def _table(result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=str(result["home"]), title_justify="left")
+    for column in ("service", "state", "pid", "address", "memory", "since"):
+        table.add_column(column, justify="right" if column in {"pid", "memory"} else "left")
+    for row in result["services"]:
+        memory = "" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 1_000_000:,.0f} MB"
+        values = ("" if row[key] is None else str(row[key]) for key in ("pid", "address"))
+        table.add_row(row["service"], row["state"], *values, memory, row["since"] or "")
+    console.print(table)

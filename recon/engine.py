@@ -1,0 +1,104 @@
+"""The two engines that run the reconciliation's SQL text: a Spark session or a DuckDB connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import duckdb
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A named SELECT over the views before it; `keep` = several statements read it, so compute it once."""
+
+    name: str
+    sql: str
+    keep: bool = False
+
+
+class Engine(Protocol):
+    """Runs statements in order, each as a view of its name that the next ones may read."""
+
+    def define(self, statement: Statement) -> None:
+        """Make the view of one statement."""
+
+    def close(self) -> None:
+        """Let go of what was kept."""
+
+
+def run_statements(engine: Engine, statements: Iterable[Statement]) -> None:
+    """Define every statement of a queue on an engine."""
+    for statement in statements:
+        engine.define(statement)
+
+
+class SparkEngine:
+    """A Spark session, classic or Connect; what is kept is persisted, and counted so that the planner knows its size."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._spark = spark
+        self._kept: list[DataFrame] = []
+        self._names: list[str] = []
+        self.rows: dict[str, int] = {}
+
+    def provide(self, name: str, frame: DataFrame) -> None:
+        """Give an input to the statements as a view."""
+        frame.createOrReplaceTempView(name)
+        self._names.append(name)
+
+    def define(self, statement: Statement) -> None:
+        """Make the view of one statement."""
+        frame = self._spark.sql(statement.sql)
+        if statement.keep:
+            frame = frame.persist()
+            # Counting now gives the planner true sizes: small frames are broadcast instead of shuffling the large side.
+            self.rows[statement.name] = frame.count()
+            self._kept.append(frame)
+        self.provide(statement.name, frame)
+
+    def frame(self, name: str) -> DataFrame:
+        """Result of a statement."""
+        return self._spark.table(name)
+
+    def close(self) -> None:
+        """Drop views and persisted frames."""
+        for name in self._names:
+            self._spark.catalog.dropTempView(name)
+        for frame in self._kept:
+            frame.unpersist()
+        self._kept.clear()
+        self._names.clear()
+
+
+_SPARK_WORDS = (
+    "create or replace temp macro array_join(items, separator) as array_to_string(items, separator)",
+    "create or replace temp macro sha2(text, bits) as sha256(text)",
+    "create or replace temp macro explode(items) as unnest(items)",
+    "create or replace temp macro get_json_object(document, path) as json_extract_string(document, path)",
+)
+
+
+class DuckEngine:
+    """A DuckDB connection that knows the few functions Spark names differently."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._names: list[tuple[str, str]] = []
+        for macro in _SPARK_WORDS:
+            connection.execute(macro)
+
+    def define(self, statement: Statement) -> None:
+        """Make the view (or, when kept, the temporary table) of one statement."""
+        kind = "table" if statement.keep else "view"
+        self._connection.execute(f"create or replace temp {kind} {statement.name} as {statement.sql}")
+        self._names.append((kind, statement.name))
+
+    def close(self) -> None:
+        """Drop what was defined, newest first."""
+        for kind, name in reversed(self._names):
+            self._connection.execute(f"drop {kind} if exists {name}")
+        self._names.clear()

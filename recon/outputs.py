@@ -1,0 +1,202 @@
+"""The rows of the reconciliation's tables, cast to the lake's contract (contracts sections 7 and 8)."""
+
+from __future__ import annotations
+
+from lake.tables import TABLES
+from recon.balances import islands
+from recon.engine import Statement
+from recon.records import KEY, TOTAL_KEY, quoted
+from recon.rules import RuleSet
+
+WRITTEN = ("match_group", "open_item", "open_item_effect", "recon_carry", "balance_equation")
+_SHA = (
+    "substring(sha2({a}.recon_id || '|' || {a}.platform_id || '|' || {a}.currency || '|' || {a}.match_key || '|' "
+    "|| cast({a}.opened_on as string), 256), 1, 32)"
+)
+
+
+def contract(table: str, source: str, run_id: int) -> Statement:
+    """View `out_TABLE`: exactly the columns of a lake table, each cast to its declared type."""
+    columns = ", ".join(
+        f"cast({run_id} as bigint) as run_id" if name == "run_id" else f"cast({name} as {kind}) as {name}"
+        for name, kind in (part.strip().split(" ") for part in TABLES[table].ddl.split(","))
+    )
+    return Statement(f"out_{table}", f"select {columns} from ({source}) o")
+
+
+def break_rule_view(rules: RuleSet) -> Statement:
+    """View `break_rule`: severity and suggested action of each code."""
+    rows = ", ".join(f"({quoted(entry.code)}, '{entry.severity}', {quoted(entry.action)})" for entry in rules.breaks)
+    return Statement("break_rule", f"select * from (values {rows}) as t(code, severity, suggested_action)")
+
+
+def imbalances(rules: RuleSet) -> list[Statement]:
+    """Views `account_item` (B20) and `equation_item` (B21) with their opening dates and sentences."""
+    r6, r7 = rules.control_versions["R6"], rules.control_versions["R7"]
+    accounts = f"""
+        select 'R6' as recon_id, platform_id, currency, account_no as match_key, business_date, account_no, residual_minor,
+          'B20' as code, '{r6}' as rule_version,
+          'R6@{r6} B20: V closes at ' || cast(v_minor as string) || ', B at ' || cast(b_minor as string)
+            || '; open items explain ' || cast(effect_minor as string) || ' of the difference, '
+            || cast(residual_minor as string) || ' stays unexplained (minor units of ' || currency || ')' as explanation
+        from account_difference"""
+    equations = f"""
+        select 'R7' as recon_id, platform_id, currency, equation as match_key, business_date,
+          cast(null as string) as account_no, residual_minor, 'B21' as code, '{r7}' as rule_version,
+          'R7@{r7} B21: equation ' || equation || ' leaves ' || cast(residual_minor as string) || ' (minor units of '
+            || currency || ') after all open items' as explanation
+        from equation_residual where residual_minor <> 0"""
+    return [
+        Statement("account_imbalance", accounts),
+        islands("account_item", "account_imbalance"),
+        Statement("equation_imbalance", equations),
+        islands("equation_item", "equation_imbalance"),
+    ]
+
+
+def item_effects() -> Statement:
+    """View `item_effect`: effects of record items and, in book V, the unexplained residual of an account's balance."""
+    return Statement(
+        "item_effect",
+        f"""
+        select item_id, recon_id, platform_id, currency, business_date, code, book, account_no, effect_minor
+        from record_effect
+        union all
+        select {_SHA.format(a="a")}, a.recon_id, a.platform_id, a.currency, a.business_date, a.code, 'V', a.account_no,
+          a.residual_minor
+        from account_item a""",
+        keep=True,
+    )
+
+
+def _record_items() -> str:
+    one = "{k}_kind || ' ' || i.{k}_debit || ' > ' || i.{k}_credit || ' ' || cast(i.{k}_minor as string)"
+    left, right = ("i." + one.format(k=side) for side in ("left", "right"))
+    counts = (
+        "i.left_book || ' has ' || cast(i.n_left as string) || ' records of ' || cast(i.left_minor as string) || ' in all, ' "
+        "|| i.right_book || ' has ' || cast(i.n_right as string) || ' of ' || cast(i.right_minor as string)"
+    )
+    return f"""
+        select i.platform_id, i.business_date, i.item_id, i.recon_id, i.outcome as code, i.opened_code, i.match_key,
+          t.account_no, i.currency,
+          case when i.n_left = 1 and i.n_right = 1 and i.left_minor = i.right_minor then i.left_minor
+            else greatest(abs(i.left_minor - i.right_minor), case when i.left_minor = i.right_minor then i.left_minor else 0 end)
+          end as amount_minor,
+          i.opened_on, i.opened_on as account_date, i.rule_version,
+          i.recon_id || '@' || i.rule_version || ' ' || i.outcome || ': ' || case
+            when i.n_left > 1 or i.n_right > 1 then {counts} || '; a key that repeats is never confirmed'
+            when i.n_right = 0 then i.left_book || ' has ' || {left} || ', ' || i.right_book || ' has no record of the key'
+            when i.n_left = 0 then i.right_book || ' has ' || {right} || ', ' || i.left_book || ' has no record of the key'
+            else i.differs || ' differ: ' || i.left_book || ' has ' || {left} || ', ' || i.right_book || ' has ' || {right}
+          end || case when i.outcome = i.timing then '; it lies within ' || cast(i.window_minutes as string)
+            || ' minutes of the cut-off, so the other side may come with the next date' else '' end as explanation,
+          n.label as nearest_candidate, t.evidence
+        from item_day i
+        join item_detail t on t.item_id = i.item_id and t.business_date = i.business_date
+        left join nearest n on n.item_id = i.item_id and n.business_date = i.business_date"""
+
+
+def _control_items(view: str) -> str:
+    return f"""
+        select a.platform_id, a.business_date, {_SHA.format(a="a")} as item_id, a.recon_id, a.code, a.code as opened_code,
+          a.match_key, a.account_no, a.currency, abs(a.residual_minor) as amount_minor, a.opened_on,
+          a.opened_on as account_date, a.rule_version, a.explanation, cast(null as string) as nearest_candidate,
+          '{{"balance":["' || a.match_key || '"]}}' as evidence
+        from {view} a"""
+
+
+def _file_items(version: str) -> str:
+    key = "sender_id || '/' || platform_id || '.' || file_kind"
+    return f"""
+        select f.platform_id, f.business_date, {_SHA.format(a="f")} as item_id, f.recon_id, 'B24' as code,
+          'B24' as opened_code, f.match_key, cast(null as string) as account_no, f.currency, 0 as amount_minor, f.opened_on,
+          f.opened_on as account_date, '{version}' as rule_version,
+          'R9@{version} B24: file ' || f.match_key || ' is not accepted: ' || f.reason as explanation,
+          cast(null as string) as nearest_candidate, f.evidence
+        from (
+          select 'R9' as recon_id, platform_id, business_date, '' as currency, {key} as match_key,
+            business_date as opened_on, min(coalesce(reason_code, state) || coalesce(', ' || reason, '')) as reason,
+            '{{"file":["' || array_join(array_sort(array_agg(distinct translate(file_name, '"' || chr(92), '__'))), '","')
+              || '"]}}' as evidence
+          from file_control where state <> 'ACCEPTED'
+          group by platform_id, business_date, sender_id, file_kind) f"""
+
+
+def open_item(rules: RuleSet, run_id: int) -> Statement:
+    """View `out_open_item`: one row per item and date on which it is open, with severity and age in working days."""
+    every = " union all ".join(
+        (
+            _record_items(),
+            _control_items("account_item"),
+            _control_items("equation_item"),
+            _file_items(rules.control_versions["R9"]),
+        )
+    )
+    source = f"""
+        select e.*, b.severity, b.suggested_action, now_day.working_ordinal - then_day.working_ordinal as age_working_days
+        from ({every}) e
+        join break_rule b on b.code = e.code
+        join calendar_day now_day on now_day.business_date = e.business_date
+        join calendar_day then_day on then_day.business_date = e.account_date"""
+    return contract("open_item", source, run_id)
+
+
+def open_item_effect(run_id: int) -> Statement:
+    """View `out_open_item_effect`."""
+    return contract("open_item_effect", "select * from item_effect", run_id)
+
+
+def match_group(rules: RuleSet, run_id: int) -> Statement:
+    """View `out_match_group`: keys proved to be the same event, on the date on which the second side came."""
+    sentence = (
+        "{a}recon_id || '@' || r.rule_version || ' MATCHED: key, movement type, accounts and amount are equal in ' "
+        "|| r.left_book || ' and ' || r.right_book"
+    )
+    source = f"""
+        select k.platform_id, k.first_date as business_date, k.recon_id, k.match_key, 'STRONG' as tier, r.rule_version,
+          1 as left_count, 1 as right_count, k.amount_minor, k.currency, k.first_date as matched_on,
+          {sentence.format(a="k.")} as explanation
+        from key_group k join record_rule r on r.recon_id = k.recon_id where k.is_clean
+        union all
+        select i.platform_id, i.event_date, i.recon_id, i.match_key, 'STRONG', i.rule_version, 1, 1, i.left_minor, i.currency,
+          i.event_date, {sentence.format(a="i.")}
+            || case when i.opened_on is null then '' else '; open from ' || cast(i.opened_on as string) || ' as '
+              || i.opened_code || ', cured on ' || cast(i.event_date as string) end
+        from item_event i join record_rule r on r.recon_id = i.recon_id
+        where i.outcome = 'MATCHED' and i.event_date = i.matched_on and i.matched_before is null"""
+    return contract("match_group", source, run_id)
+
+
+def balance_equation(run_id: int) -> Statement:
+    """View `out_balance_equation`: every term, and the residual flagged."""
+    source = """
+        select platform_id, business_date, equation, currency, term, amount_minor, false as is_residual from equation_term
+        union all
+        select platform_id, business_date, equation, currency, 'RESIDUAL', residual_minor, true from equation_residual"""
+    return contract("balance_equation", source, run_id)
+
+
+def recon_carry(run_id: int) -> Statement:
+    """View `out_recon_carry`: all that the next run needs of the past, for each complete date."""
+    record_state = """'{"matched_on":"' || case when i.is_after_match then cast(i.matched_on as string) else '' end
+            || '","matched_minor":' || case when i.is_after_match then cast(coalesce(m.matched_minor, w.left_minor) as string)
+              else '0' end || ',"records":' || t.records || '}'"""
+    balance_state = """'{"residual_minor":' || cast(residual_minor as string) || '}'"""
+    source = f"""
+        with matched_here as (select {KEY}, left_minor from item_event
+          where outcome = 'MATCHED' and event_date = matched_on and matched_before is null)
+        select i.platform_id, i.business_date, i.recon_id, i.match_key, i.currency, i.opened_on, {record_state} as state_json
+        from item_day i
+        join item_detail t on t.item_id = i.item_id and t.business_date = i.business_date
+        left join matched_before m on m.recon_id = i.recon_id and m.platform_id = i.platform_id
+          and m.currency = i.currency and m.match_key = i.match_key
+        left join matched_here w on w.recon_id = i.recon_id and w.platform_id = i.platform_id
+          and w.currency = i.currency and w.match_key = i.match_key
+        union all
+        select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from account_item
+        union all
+        select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from equation_item
+        union all
+        select platform_id, business_date, 'R4', '{TOTAL_KEY}', currency, business_date,
+          '{{"b_minor":' || cast(b_minor as string) || ',"c_minor":' || cast(c_minor as string) || '}}' from channel_total"""
+    return contract("recon_carry", source, run_id)

@@ -1,0 +1,92 @@
+"""The whole reconciliation as one queue of statements, the same for Spark and DuckDB (decision 0001)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from domain.calendars import Calendar
+from recon import balances, outputs, records, timeline
+from recon.engine import Statement
+from recon.rules import RuleSet
+
+INPUTS = (
+    "file_control",
+    "virtual_posting",
+    "virtual_balance",
+    "channel_order",
+    "bank_statement_line",
+    "ledger_movement",
+    "ledger_balance",
+)
+"""Lake tables read for the run's dates; besides them the views `carried` and `match_history` of earlier dates."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The run's dates and the bank's clock; `calendar_from` reaches back to the oldest open item."""
+
+    run_id: int
+    first_date: date
+    last_date: date
+    calendar_from: date
+    calendar: str = "CN"
+    zone: ZoneInfo = ZoneInfo("Asia/Shanghai")
+    cutoff: time = time(23, 0)
+
+
+def calendar_days(scope: Scope) -> Statement:
+    """View `calendar_day`: working-day ordinal of each date, and the UTC moments at which it opened and closed."""
+
+    def closes(day: date) -> str:
+        moment = datetime.combine(day, scope.cutoff, scope.zone).astimezone(UTC)
+        return f"timestamp '{moment:%Y-%m-%d %H:%M:%S}'"
+
+    days = Calendar.of(scope.calendar).days(scope.calendar_from, scope.last_date)
+    rows = ", ".join(
+        f"(date '{day}', {ordinal}, {closes(day - timedelta(days=1))}, {closes(day)})" for day, _, ordinal in days
+    )
+    return Statement(
+        "calendar_day",
+        f"select * from (values {rows}) as t(business_date, working_ordinal, opened_at, closed_at)",
+        keep=True,
+    )
+
+
+def statements(rules: RuleSet, scope: Scope) -> list[Statement]:
+    """All statements in order; results are the views `out_TABLE` for the tables in `outputs.WRITTEN`."""
+    run_id = scope.run_id
+    return [
+        calendar_days(scope),
+        records.rule_view(rules),
+        outputs.break_rule_view(rules),
+        records.complete_dates(),
+        records.control_accounts(),
+        *records.carried_records(),
+        records.records(rules),
+        *records.key_groups(),
+        records.open_records(rules),
+        timeline.matched_before(),
+        timeline.events(scope.last_date.isoformat()),
+        timeline.states(),
+        timeline.outcomes(rules),
+        timeline.item_events(),
+        timeline.item_days(),
+        timeline.item_records(),
+        timeline.effects(),
+        timeline.details(),
+        timeline.candidates(),
+        balances.account_balances(),
+        *balances.balance_totals(),
+        *outputs.imbalances(rules)[:2],
+        outputs.item_effects(),
+        balances.equation_terms(),
+        balances.residuals(),
+        *outputs.imbalances(rules)[2:],
+        outputs.open_item(rules, run_id),
+        outputs.open_item_effect(run_id),
+        outputs.match_group(rules, run_id),
+        outputs.balance_equation(run_id),
+        outputs.recon_carry(run_id),
+    ]

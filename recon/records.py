@@ -1,0 +1,163 @@
+"""From the books' rows to keys: what agrees at once, and the few records that need a closer look (spec 07 section 7.3)."""
+
+from __future__ import annotations
+
+from domain.vocabulary import CONTROL_ROLES
+from recon.engine import Statement
+from recon.rules import RecordRule, RuleSet, Source
+
+KEY = "recon_id, platform_id, currency, match_key"
+TOTAL_KEY = "#TOTAL"
+_CONTROL_ROLES = ", ".join(f"'{role}'" for role in sorted(CONTROL_ROLES))
+_RECORD = "side, business_date, kind, debit_account_no, credit_account_no, amount_minor, source, in_window"
+
+
+def quoted(text: str) -> str:
+    """A text as an SQL literal that Spark and DuckDB read alike (no backslashes, no quotes in it)."""
+    return "'" + text.replace("\\", "/").replace("'", "’") + "'"
+
+
+def rule_view(rules: RuleSet) -> Statement:
+    """View `record_rule`: books, codes and version of each record rule."""
+    rows = ", ".join(
+        "("
+        + ", ".join(
+            quoted(text)
+            for text in (
+                rule.recon_id,
+                rule.version,
+                rule.left.book,
+                rule.right.book,
+                rule.breaks.left_only,
+                rule.breaks.right_only,
+                rule.breaks.left_repeats,
+                rule.breaks.right_repeats,
+                rule.breaks.both_repeat,
+                rule.breaks.timing,
+            )
+        )
+        + f", {rule.window_minutes})"
+        for rule in rules.records
+    )
+    columns = (
+        "recon_id, rule_version, left_book, right_book, left_only, right_only, left_repeats, right_repeats, both_repeat, "
+        "timing, window_minutes"
+    )
+    return Statement("record_rule", f"select * from (values {rows}) as t({columns})")
+
+
+def complete_dates() -> Statement:
+    """View `complete_date`: platform-dates of the run whose expected files were all accepted, numbered from 1."""
+    return Statement(
+        "complete_date",
+        """
+        with file_state as (
+          select platform_id, business_date, sender_id, file_kind, max(case when state = 'ACCEPTED' then 1 else 0 end) as accepted
+          from file_control group by platform_id, business_date, sender_id, file_kind),
+        day_state as (
+          select platform_id, business_date, min(accepted) as accepted
+          from file_state group by platform_id, business_date)
+        select platform_id, business_date,
+          cast(row_number() over (partition by platform_id order by business_date) as bigint) as ordinal
+        from day_state where accepted = 1""",
+        keep=True,
+    )
+
+
+def control_accounts() -> Statement:
+    """View `control_account`: accounts that belong to the bank and not to a sub-account."""
+    return Statement(
+        "control_account", "select distinct platform_id, account_no from ledger_balance where is_control", keep=True
+    )
+
+
+def _side(rule: RecordRule, source: Source, side: str) -> str:
+    fill = {"control_roles": _CONTROL_ROLES}
+    return f"""
+        select '{rule.recon_id}' as recon_id, s.platform_id, s.currency, {source.key} as match_key, '{side}' as side,
+          s.business_date, {source.kind} as kind, {source.debit.format(**fill)} as debit_account_no,
+          {source.credit.format(**fill)} as credit_account_no, s.amount_minor, {source.happened_at} as happened_at,
+          {source.source} as source
+        from {source.table} s
+        join complete_date d on d.platform_id = s.platform_id and d.business_date = s.business_date
+        where {source.where.format(**fill)}"""
+
+
+def records(rules: RuleSet) -> Statement:
+    """View `record`: one row per record of either side (L, R) of every rule, uncompared dates left out."""
+    sides = [_side(rule, source, side) for rule in rules.records for source, side in ((rule.left, "L"), (rule.right, "R"))]
+    return Statement("record", " union all ".join(sides))
+
+
+def carried_records() -> list[Statement]:
+    """Views `carried_record` and `carried_key`: records of keys that were open when the last published date closed."""
+    lines = f"""
+        with text as (
+          select {KEY}, get_json_object(state_json, '$.records') as records from carried
+          where recon_id in (select recon_id from record_rule) and match_key <> '{TOTAL_KEY}'),
+        line as (select {KEY}, explode(split(substring(records, 3, length(records) - 4), '","')) as field from text)
+        select {KEY}, split_part(field, '|', 1) as side, cast(split_part(field, '|', 2) as date) as business_date,
+          split_part(field, '|', 3) as kind, split_part(field, '|', 4) as debit_account_no,
+          split_part(field, '|', 5) as credit_account_no, cast(split_part(field, '|', 6) as bigint) as amount_minor,
+          split_part(field, '|', 7) as source, split_part(field, '|', 8) = '1' as in_window
+        from line"""
+    return [
+        Statement("carried_record", lines, keep=True),
+        Statement("carried_key", f"select distinct {KEY} from carried_record"),
+    ]
+
+
+def key_groups() -> list[Statement]:
+    """View `key_group`: counts and extremes per key, `is_clean` = one record a side, same date, all attributes equal.
+
+    Almost every key is clean and is done here in one aggregation; `open_key` holds the others and what was carried.
+    """
+    groups = f"""
+        with g as (
+          select {KEY}, count(*) filter (where side = 'L') as n_left, count(*) filter (where side = 'R') as n_right,
+            min(business_date) as first_date, max(business_date) as final_date,
+            min(kind) as low_kind, max(kind) as high_kind, min(debit_account_no) as low_debit,
+            max(debit_account_no) as high_debit, min(credit_account_no) as low_credit, max(credit_account_no) as high_credit,
+            min(amount_minor) as low_minor, max(amount_minor) as high_minor
+          from record group by {KEY})
+        select g.recon_id, g.platform_id, g.currency, g.match_key, g.n_left, g.n_right, g.first_date, g.high_minor as amount_minor,
+          c.match_key is null and g.n_left = 1 and g.n_right = 1 and g.first_date = g.final_date and g.low_kind = g.high_kind
+          and g.low_debit = g.high_debit and g.low_credit = g.high_credit and g.low_minor = g.high_minor as is_clean
+        from g left join carried_key c on c.recon_id = g.recon_id and c.platform_id = g.platform_id
+          and c.currency = g.currency and c.match_key = g.match_key"""
+    open_keys = f"""
+        select {KEY} from key_group where not is_clean
+        union
+        select {KEY} from carried_key"""
+    return [Statement("key_group", groups, keep=True), Statement("open_key", open_keys, keep=True)]
+
+
+def open_records(rules: RuleSet) -> Statement:
+    """View `open_record`: all records, carried and new, of the keys in `open_key`; `in_window` = near a cut-off.
+
+    Characters that the carried text uses as separators are replaced here, so one pass and many give the same text.
+    """
+    near = " or ".join(
+        f"(r.recon_id = '{rule.recon_id}' and (r.happened_at between c.opened_at - interval {rule.window_minutes} minutes "
+        f"and c.opened_at + interval {rule.window_minutes} minutes or r.happened_at between c.closed_at - interval "
+        f"{rule.window_minutes} minutes and c.closed_at + interval {rule.window_minutes} minutes))"
+        for rule in rules.records
+    )
+
+    def plain(column: str) -> str:
+        return f"translate(coalesce(r.{column}, ''), '|\"' || chr(92), '___') as {column}"
+
+    return Statement(
+        "open_record",
+        f"""
+        select r.recon_id, r.platform_id, r.currency, r.match_key, r.side, r.business_date, {plain("kind")},
+          {plain("debit_account_no")}, {plain("credit_account_no")}, r.amount_minor, {plain("source")},
+          coalesce({near}, false) as in_window
+        from record r
+        join open_key k on k.recon_id = r.recon_id and k.platform_id = r.platform_id and k.currency = r.currency
+          and k.match_key = r.match_key
+        join calendar_day c on c.business_date = r.business_date
+        union all
+        select {KEY}, {_RECORD} from carried_record""",
+        keep=True,
+    )

@@ -1,0 +1,130 @@
+"""Reconciliation rules, read from data and checked before any SQL is built from them (spec 07 sections 7.3 and 7.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from domain.errors import BadInput
+from domain.vocabulary import Severity
+
+FOLDER = Path(__file__).parent / "rules"
+ATTRIBUTES = {"movement type": "kind", "accounts": "account", "amount": "amount"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One side of a rule: the book, its lake table, and the SQL expressions over it (alias `s`) that make a record."""
+
+    book: str
+    table: str
+    where: str
+    key: str
+    kind: str
+    debit: str
+    credit: str
+    happened_at: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """The code of each way in which two sides may fail to agree."""
+
+    left_only: str
+    right_only: str
+    left_repeats: str
+    right_repeats: str
+    both_repeat: str
+    timing: str
+    within_tolerance: str
+
+
+@dataclass(frozen=True)
+class RecordRule:
+    """A rule that compares records of two books by a strong key."""
+
+    recon_id: str
+    version: str
+    left: Source
+    right: Source
+    compare: tuple[tuple[str, str], ...]
+    breaks: Breaks
+    tolerance_minor: int
+    window_minutes: int
+
+
+@dataclass(frozen=True)
+class BreakRule:
+    """Default severity of a code and what to do about it."""
+
+    code: str
+    severity: Severity
+    action: str
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """All rules of one reconciliation."""
+
+    records: tuple[RecordRule, ...]
+    breaks: tuple[BreakRule, ...]
+    control_versions: dict[str, str]
+    match_memory_days: int
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise BadInput(f"{path.name} is not a mapping of rule fields")
+    return content
+
+
+def record_rule(content: dict[str, Any], name: str) -> RecordRule:
+    """A record rule from its parsed YAML; BadInput names the file and what is wrong with it.
+
+    Columns: `compare` lists `attribute` (one of ATTRIBUTES) and the `code` raised when it differs, most telling first.
+    """
+    try:
+        compare = tuple((ATTRIBUTES[entry["attribute"]], str(entry["code"])) for entry in content["compare"])
+        rule = RecordRule(
+            recon_id=content["recon_id"],
+            version=str(content["version"]),
+            left=Source(**content["left"]),
+            right=Source(**content["right"]),
+            compare=compare,
+            breaks=Breaks(**content["breaks"]),
+            tolerance_minor=content["tolerance_minor"],
+            window_minutes=content["window_minutes"],
+        )
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"rule {name}: missing or unknown field {error}") from error
+    if {attribute for attribute, _ in compare} != set(ATTRIBUTES.values()):
+        raise BadInput(f"rule {name}: every one of {', '.join(ATTRIBUTES)} must be compared, promise 1 needs them all")
+    if type(rule.tolerance_minor) is not int or rule.tolerance_minor < 0 or type(rule.window_minutes) is not int:
+        raise BadInput(f"rule {name}: tolerance_minor and window_minutes are whole numbers, not negative")
+    return rule
+
+
+@cache
+def load_rules(folder: Path = FOLDER) -> RuleSet:
+    """The rules that lie in a folder: `R*.yaml` (records), `breaks.yaml`, `controls.yaml`.
+
+    Raises BadInput when a rule raises a code that `breaks.yaml` does not describe.
+    """
+    records = tuple(record_rule(_read(path), path.name) for path in sorted(folder.glob("R*.yaml")))
+    breaks = tuple(
+        BreakRule(code, Severity(entry["severity"]), entry["action"]) for code, entry in _read(folder / "breaks.yaml").items()
+    )
+    known = {entry.code for entry in breaks}
+    for rule in records:
+        raised = {*vars(rule.breaks).values(), *(code for _, code in rule.compare)}
+        if unknown := raised - known:
+            raise BadInput(f"rule {rule.recon_id} raises {', '.join(sorted(unknown))}, which breaks.yaml does not describe")
+    controls = _read(folder / "controls.yaml")
+    versions = {key: str(value) for key, value in controls["versions"].items()}
+    return RuleSet(records, breaks, versions, int(controls["match_memory_days"]))

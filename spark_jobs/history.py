@@ -1,0 +1,269 @@
+"""Step `history`: the published rows of a run, projected to HBase for pages and scoring (architecture section 4, History).
+
+It runs after `publish` and may be repeated at will: row keys are functions of the rows, the cell timestamp is the run id.
+Only rows that count are projected: those of the dates and platforms whose winning version is this run's (COMPLETE before
+INCOMPLETE, then the highest version). Rows that the version before had and this one lacks are deleted at the run's id, last,
+so that a reader bounded by the newest projected run sees the old state until `run.projected` has the new one. Published runs
+that were never projected (HBase was down) are done first, in order.
+
+`acct_bal` has a row on dates of change only (a movement, a hold placed or released) and, for a platform with nothing
+published before, on the run's first date: readers take the newest row dated on or before the date they ask for.
+`cust_360` has one profile a person: the newest row by business date, then platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F
+
+from domain.errors import Failed
+from hbase_schema.client import HistoryClient
+from hbase_schema.spark_source import NAME, SCHEMA, HistorySource, options
+from hbase_schema.tables import TABLES, HistoryTable
+from lake import runs, store
+from lake.postgres import connection
+from lake.steps import StepContext, StepResult
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import Column, DataFrame
+
+_PAIRS = "business_date date, platform_id string"
+_ALWAYS = date(9999, 12, 31)
+_VERIFIED_ROWS = 50
+
+# Rows of run.published in the order in which they count: COMPLETE before INCOMPLETE, then the highest version
+_VERSIONS = """
+select business_date, platform_id, run_id, version
+  from run.published
+ where (business_date, platform_id) in (select business_date, platform_id from run.published where run_id = %(run_id)s)
+ order by business_date, platform_id, (state = 'COMPLETE') desc, version desc
+"""
+_PENDING = """
+select run_id from run.run
+ where state = 'PUBLISHED' and run_id < %(run_id)s and run_id not in (select run_id from run.projected)
+ order by run_id
+"""
+_STARTED = "select distinct platform_id from run.published where business_date < %(first_date)s"
+
+Pair = tuple[date, str]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What of a run is projected: the dates and platforms it wins, and the run that won each of them before."""
+
+    won: tuple[Pair, ...]
+    replaced: dict[int, tuple[Pair, ...]]
+    started_platforms: frozenset[str]
+
+
+def run(context: StepContext) -> StepResult:
+    """Project this run, and before it any published run that never was, then mark them in `run.projected`."""
+    if context.run.known_as_of is not None:
+        return StepResult(0, 0, detail={"skipped": "a run as known at a moment is never published"})
+    context.spark.dataSource.register(HistorySource)
+    with connection(context.settings) as database:
+        pending = [row[0] for row in database.execute(_PENDING, {"run_id": context.run.run_id})]
+    counts: dict[str, int] = {}
+    for run_id in [*pending, context.run.run_id]:
+        done = replace(context, run=runs.get(context.settings, run_id))
+        for name, rows in project(done, extent(done)).items():
+            counts[name] = counts.get(name, 0) + rows
+        _mark(done)
+    rows = sum(counts.values())
+    return StepResult(rows, rows, tables=counts, detail={"caught_up_runs": pending} if pending else {})
+
+
+def extent(context: StepContext) -> Extent:
+    """Which dates and platforms this run wins; Failed when it is not published."""
+    run_id = context.run.run_id
+    ranked: dict[Pair, list[tuple[int, int]]] = {}
+    with connection(context.settings) as database:
+        for day, platform, winner, version in database.execute(_VERSIONS, {"run_id": run_id}):
+            ranked.setdefault((day, platform), []).append((winner, version))
+        started = [row[0] for row in database.execute(_STARTED, {"first_date": context.run.first_date})]
+    if not ranked:
+        raise Failed(f"run {run_id} has published nothing: history is written after publish")
+    won = [pair for pair, versions in ranked.items() if versions[0][0] == run_id]
+    replaced: dict[int, list[Pair]] = {}
+    for pair in won:
+        own = ranked[pair][0][1]
+        before = next((winner for winner, version in ranked[pair] if version < own), None)
+        if before is not None:
+            replaced.setdefault(before, []).append(pair)
+    return Extent(tuple(won), {key: tuple(pairs) for key, pairs in replaced.items()}, frozenset(started))
+
+
+def project(context: StepContext, what: Extent) -> dict[str, int]:
+    """Write the six tables of one run; rows put a table. Deletes come after all puts."""
+    counts: dict[str, int] = {}
+    deletes: list[tuple[str, DataFrame]] = []
+    for name, rows_of in _PROJECTIONS.items():
+        now = rows_of(context, what.won, what)
+        old = [rows_of(_as_run(context, run_id), pairs, what) for run_id, pairs in what.replaced.items()]
+        if old and name == "cust_360":
+            now = _profiles_again(context, [now, *old])
+        packed = pack(TABLES[name], now)
+        counts[name] = _write(context, name, packed)
+        _verify(context, name, packed)
+        for frame in old:
+            gone = pack(TABLES[name], frame).select("row").join(packed.select("row"), "row", "left_anti")
+            deletes.append((name, gone.select("row", F.lit(None).cast("binary").alias("p"))))
+    for name, gone in deletes:
+        _write(context, name, gone)
+    return counts
+
+
+def pack(table: HistoryTable, frame: DataFrame) -> DataFrame:
+    """Rows of a table as ``row binary, p binary``: keys and packed cells, made by the column in Arrow batches."""
+    name = table.name
+
+    def packed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield pack_batch(name, batch)
+
+    return frame.select(*dict.fromkeys((*table.key.names, *table.cell.names))).mapInArrow(packed, SCHEMA)
+
+
+def pack_batch(name: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """One Arrow batch of a table's rows as keys and packed cells."""
+    import pyarrow as pa
+
+    table = TABLES[name]
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    packed = [table.key.encode_columns(columns), table.cell.encode_columns(columns)]
+    return pa.RecordBatch.from_arrays(packed, names=["row", "p"])
+
+
+def entity_id(*parts: Column) -> Column:
+    """`domain.ids.entity_id` as a Spark expression: the first 8 bytes of sha256, top bit cleared."""
+    digest = F.sha2(F.concat_ws("|", *parts), 256)
+    high = F.conv(F.substring(digest, 1, 8), 16, 10).cast("bigint").bitwiseAND(0x7FFF_FFFF)
+    low = F.conv(F.substring(digest, 9, 8), 16, 10).cast("bigint")
+    return F.shiftleft(high, 32).bitwiseOR(low)
+
+
+def _as_run(context: StepContext, run_id: int) -> StepContext:
+    """The same dates, read from another run."""
+    return replace(context, run=replace(context.run, run_id=run_id))
+
+
+def _rows(context: StepContext, name: str, pairs: tuple[Pair, ...]) -> DataFrame:
+    """A run's rows of a lake table, of the given dates and platforms only."""
+    wanted = context.spark.createDataFrame(list(pairs), _PAIRS)
+    return store.of_run(context, name).join(F.broadcast(wanted), ["business_date", "platform_id"], "left_semi")
+
+
+def _movements(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
+    """Each movement twice: in the timeline of the account it leaves (D) and of the one it reaches (C)."""
+    rows = _rows(context, "ledger_movement", pairs)
+
+    def side(letter: str, own: str, other: str) -> DataFrame:
+        return rows.select(
+            "*",
+            F.lit(letter).alias("side"),
+            F.col(f"{own}_account_id").alias("account_id"),
+            F.col(f"{own}_account_no").alias("account_no"),
+            F.col(f"{other}_account_no").alias("counter_account_no"),
+            F.col(f"{other}_role").alias("counter_role"),
+        )
+
+    return side("D", "debit", "credit").unionByName(side("C", "credit", "debit"))
+
+
+def _orders(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
+    return _rows(context, "ledger_order", pairs)
+
+
+def _balances(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
+    """Balances on dates of change; all that are not zero on the first date of a platform that starts with this run."""
+    rows = _rows(context, "ledger_balance", pairs)
+    held = _rows(context, "ledger_hold_event", pairs).select("business_date", "account_no").distinct()
+    moved = (F.col("debit_minor") != 0) | (F.col("credit_minor") != 0)
+    not_zero = (F.col("closing_minor") != 0) | (F.col("held_minor") != 0)
+    starts = (F.col("business_date") == F.lit(context.run.first_date)) & ~F.col("platform_id").isin(*what.started_platforms)
+    kept = rows.join(held.withColumn("has_hold_event", F.lit(True)), ["business_date", "account_no"], "left")
+    return kept.where(moved | F.col("has_hold_event").isNotNull() | (starts & not_zero))
+
+
+def _loans(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
+    rows = _rows(context, "loan_snapshot", pairs)
+    return rows.withColumn("loan_id", entity_id(F.col("platform_id"), F.col("loan_no")))
+
+
+def _profiles(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
+    return _newest_profiles(_rows(context, "customer", pairs))
+
+
+def _newest_profiles(customers: DataFrame) -> DataFrame:
+    """One row a person: the newest by business date, then platform, customer number and line."""
+    identity = F.coalesce(F.col("id_hash"), F.concat_ws("|", "platform_id", "customer_no"))
+    age = F.struct("business_date", "platform_id", "customer_no", "line_no")
+    newest = customers.withColumn("party_key", entity_id(identity)).groupBy("party_key")
+    return newest.agg(F.max_by(F.struct(*customers.columns), age).alias("newest")).select("party_key", "newest.*")
+
+
+def _profiles_again(context: StepContext, touched: list[DataFrame]) -> DataFrame:
+    """Profiles of everybody whom this version or the one before names, as all published dates have them now."""
+    keys = touched[0].select("party_key")
+    for frame in touched[1:]:
+        keys = keys.unionByName(frame.select("party_key"))
+    published = _newest_profiles(store.published_before(context, "customer", _ALWAYS))
+    return published.join(keys.distinct(), "party_key", "left_semi")
+
+
+def _items(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
+    """Open items by date, with their effect on the balances of book B and book V."""
+
+    def effect(book: str) -> Column:
+        return F.sum(F.when(F.col("book") == book, F.col("effect_minor")))
+
+    effects = (
+        _rows(context, "open_item_effect", pairs)
+        .groupBy("business_date", "item_id")
+        .agg(effect("B").alias("effect_b_minor"), effect("V").alias("effect_v_minor"))
+    )
+    rows = _rows(context, "open_item", pairs).join(effects, ["business_date", "item_id"], "left")
+    return rows.withColumn("item", F.unhex("item_id"))
+
+
+_PROJECTIONS: dict[str, Callable[[StepContext, tuple[Pair, ...], Extent], Any]] = {
+    "mv": _movements,
+    "ord": _orders,
+    "acct_bal": _balances,
+    "loan_snap": _loans,
+    "cust_360": _profiles,
+    "recon": _items,
+}
+
+
+def _write(context: StepContext, name: str, packed: DataFrame) -> int:
+    """Put (or, where `p` is null, delete) rows at the run's id; rows of the frame."""
+    target = {**options(context.settings, name), "timestamp": str(context.run.run_id)}
+    rows = packed.count()
+    if rows:
+        packed.write.format(NAME).options(**target).mode("append").save()
+    return rows
+
+
+def _verify(context: StepContext, name: str, packed: DataFrame) -> None:
+    """Read a few rows back as a page would; Failed when one is not what was written."""
+    with HistoryClient.of(context.settings) as client:
+        for row, cell in packed.limit(_VERIFIED_ROWS).collect():
+            if client.get(name, bytes(row), context.run.run_id) != bytes(cell):
+                raise Failed(f"HBase table {name} does not give back row {bytes(row).hex()} of run {context.run.run_id}")
+
+
+def _mark(context: StepContext) -> None:
+    """From now on readers may see this run's rows."""
+    with connection(context.settings) as database:
+        database.execute(
+            """insert into run.projected (run_id, projected_at) values (%s, ledger.clock_now())
+               on conflict (run_id) do update set projected_at = excluded.projected_at""",
+            [context.run.run_id],
+        )

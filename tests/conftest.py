@@ -1,0 +1,150 @@
+"""What tests share: one home a session with one PostgreSQL, one HBase, one Spark session; a fresh database a test.
+
+Everything started here is stopped at the end, whatever happened; the home lies in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from fundwatch.services import hbase as hbase_service
+from fundwatch.services import home, postgres, process
+from fundwatch.settings import DATABASE, Settings, load
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+TEMPLATE = "migrated_template"
+OUTSIDE = (
+    "FUNDWATCH_DATABASE_URL",
+    "FUNDWATCH_HBASE_THRIFT",
+    "FUNDWATCH_HBASE_PREFIX",
+    "FUNDWATCH_SPARK_REMOTE",
+    "FUNDWATCH_API_URL",
+    "FUNDWATCH_LAKE",
+)
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of one test; while the test runs `FUNDWATCH_DATABASE_URL` names it, for this process and its children."""
+
+    name: str
+    settings: Settings
+
+    def url(self, role: str) -> str:
+        """``postgresql://`` URL of one of the roles."""
+        return self.settings.database_url(role)
+
+
+@pytest.fixture(scope="session")
+def session_home() -> Iterator[Path]:
+    """A temporary home, also in the environment, with ports and secrets but nothing running yet; clock simulated."""
+    folder = Path(tempfile.mkdtemp(prefix="fundwatch-test-"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in OUTSIDE:
+            patch.delenv(name, raising=False)
+        patch.setenv("FUNDWATCH_HOME", str(folder))
+        patch.setenv("FUNDWATCH_CLOCK", "simulated")
+        home.prepare(load())
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_settings(session_home: Path) -> Iterator[Settings]:
+    """A running PostgreSQL with the roles and an empty database `fundwatch`."""
+    settings = load()
+    try:
+        postgres.start(settings)
+        postgres.create_roles_and_database(settings)
+        yield settings
+    finally:
+        process.stop(settings, postgres.NAME, postgres.STOP_SIGNAL)
+
+
+@pytest.fixture(scope="session")
+def test_settings(postgres_settings: Settings) -> Settings:
+    """A running PostgreSQL whose database `fundwatch` is migrated; the template of every test's database is its copy."""
+    postgres.migrate(postgres_settings)
+    with psycopg.connect(postgres.superuser_url(postgres_settings), autocommit=True) as connection:
+        words = sql.SQL("create database {} template {} owner migrator")
+        connection.execute(words.format(sql.Identifier(TEMPLATE), sql.Identifier(DATABASE)))
+    return postgres_settings
+
+
+@pytest.fixture
+def database(test_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A fresh migrated database."""
+    yield from _database(test_settings, monkeypatch, TEMPLATE)
+
+
+@pytest.fixture
+def empty_database(postgres_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A fresh database owned by migrator in which no migration has run."""
+    yield from _database(postgres_settings, monkeypatch, "template0")
+
+
+@pytest.fixture(scope="session")
+def hbase(session_home: Path) -> Iterator[Settings]:
+    """A running HBase without tables."""
+    settings = load()
+    try:
+        hbase_service.start(settings)
+        yield settings
+    finally:
+        process.stop(settings, hbase_service.NAME, hbase_service.STOP_SIGNAL)
+
+
+@pytest.fixture(scope="module")
+def hbase_prefix(hbase: Settings) -> Iterator[str]:
+    """Prefix of this module's tables, in the environment while the module runs."""
+    prefix = f"t{uuid.uuid4().hex[:8]}_"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FUNDWATCH_HBASE_PREFIX", prefix)
+        yield prefix
+
+
+@pytest.fixture(scope="session")
+def spark(test_settings: Settings) -> Iterator[SparkSession]:
+    """A small classic session with the lake catalog in `test_settings`' database."""
+    with pytest.MonkeyPatch.context() as patch:
+        # also when a test's own database asked for the session first: the lake belongs to the session
+        patch.delenv("FUNDWATCH_DATABASE_URL", raising=False)
+        from lake.session import spark_session
+
+        session = spark_session(replace(test_settings, spark_memory="1g"), "tests")
+    session.conf.set("spark.sql.shuffle.partitions", "2")
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def _database(settings: Settings, patch: pytest.MonkeyPatch, template: str) -> Iterator[Database]:
+    name = f"t_{uuid.uuid4().hex[:16]}"
+    address = settings.service_address(postgres.NAME)
+    _administrate(settings, "create database {} template {} owner migrator", name, template)
+    patch.setenv("FUNDWATCH_DATABASE_URL", f"postgresql://{address[0]}:{address[1]}/{name}")
+    try:
+        yield Database(name, settings)
+    finally:
+        patch.delenv("FUNDWATCH_DATABASE_URL")
+        _administrate(settings, "drop database {} with (force)", name)
+
+
+def _administrate(settings: Settings, words: Any, *names: str) -> None:
+    with psycopg.connect(postgres.superuser_url(settings), autocommit=True) as connection:
+        connection.execute(sql.SQL(words).format(*(sql.Identifier(name) for name in names)))

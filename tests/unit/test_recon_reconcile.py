@@ -1,0 +1,560 @@
+"""Reconciliation on DuckDB: every code raised and not raised, items over time, promise 1 (spec 07)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain.calendars import Calendar
+from domain.ids import item_id
+from lake.tables import TABLES
+from recon.on_duckdb import create_inputs, reconciled
+from recon.outputs import WRITTEN
+from recon.pipeline import Scope
+
+DAY = date(2026, 8, 3)
+NOON = datetime(2026, 8, 3, 4)
+NEAR_CUTOFF = datetime(2026, 8, 3, 14, 30)  # 22:30 in Shanghai, cut-off 23:00
+P = "P01"
+LENDER, BORROWER, OTHER, INCOME = "P01-L-1", "P01-B-1", "P01-L-2", "P01-F-INCOME"
+SPECIAL, CHANNEL, PAYABLE = "P01-X-SPECIAL", "P01-X-CHANNEL-PC01", "P01-X-WITHDRAWAL"
+ROLES = {
+    LENDER: "INVESTOR", OTHER: "INVESTOR", BORROWER: "BORROWERS", INCOME: "PLATFORM_INCOME",
+    SPECIAL: "SPECIAL_ACCOUNT", CHANNEL: "CHANNEL_RECEIVABLE", PAYABLE: "WITHDRAWAL_PAYABLE",
+}  # fmt: skip
+CONTROL = {SPECIAL, CHANNEL, PAYABLE}
+FILES = ("postings", "balances", "channel", "statement")
+Rows = dict[str, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Move:
+    """One movement as a book has it."""
+
+    day: date
+    request: str
+    kind: str
+    debit: str
+    credit: str
+    amount: int
+    seq: int = 1
+    at: datetime | None = None
+
+    @property
+    def moment(self) -> datetime:
+        return self.at or datetime.combine(self.day, NOON.time())
+
+
+@dataclass
+class Books:
+    """Movements of V, B and C, and closings of V that were altered alone; files that did not come."""
+
+    first: date
+    days: int
+    v: list[Move] = field(default_factory=list)
+    b: list[Move] = field(default_factory=list)
+    c: list[Move] = field(default_factory=list)
+    altered: dict[tuple[date, str], int] = field(default_factory=dict)
+    missing: list[tuple[date, str]] = field(default_factory=list)
+    statement_error: dict[date, int] = field(default_factory=dict)
+
+    def dates(self) -> list[date]:
+        return [self.first + timedelta(days=i) for i in range(self.days)]
+
+    def agree(self, *moves: Move) -> Books:
+        """Moves that every book has."""
+        self.v += moves
+        self.b += moves
+        self.c += [m for m in moves if m.kind in ("RECHARGE", "WITHDRAW")]
+        return self
+
+
+def closing(moves: list[Move], day: date) -> dict[str, int]:
+    totals = dict.fromkeys(ROLES, 0)
+    for move in moves:
+        if move.day <= day:
+            totals[move.debit] -= move.amount
+            totals[move.credit] += move.amount
+    return totals
+
+
+def row(table: str, **values: Any) -> dict[str, Any]:
+    return {name: values.get(name) for name in TABLES[table].columns} | {"run_id": 1}
+
+
+def lake_rows(books: Books) -> Rows:
+    """The input tables that land and extract would have written."""
+    rows: Rows = {name: [] for name in ("file_control", "virtual_posting", "virtual_balance", "channel_order",
+                                        "bank_statement_line", "ledger_movement", "ledger_balance")}  # fmt: skip
+    base = {"platform_id": P, "currency": "CNY"}
+    for number, m in enumerate(books.v):
+        rows["virtual_posting"].append(
+            row("virtual_posting", **base, business_date=m.day, file_name="P01.postings.csv.gz", line_no=number,
+                request_no=m.request, seq=m.seq, movement_type=m.kind, debit_account_no=m.debit,
+                credit_account_no=m.credit, amount_minor=m.amount, txn_at=m.moment))  # fmt: skip
+    for number, m in enumerate(books.b):
+        rows["ledger_movement"].append(
+            row("ledger_movement", **base, business_date=m.day, movement_id=number, request_no=m.request, seq=m.seq,
+                movement_type=m.kind, debit_account_no=m.debit, debit_role=ROLES[m.debit], credit_account_no=m.credit,
+                credit_role=ROLES[m.credit], amount_minor=m.amount, recorded_at=m.moment))  # fmt: skip
+    for number, m in enumerate(books.c):
+        rows["channel_order"].append(
+            row("channel_order", **base, business_date=m.day, file_name="P01.channel.csv.gz", line_no=number,
+                channel_order_no=f"C{number}", request_no=m.request, order_type=m.kind, amount_minor=m.amount,
+                account_no=m.debit if m.kind == "WITHDRAW" else m.credit, txn_at=m.moment, channel_status="SUCCESS"))  # fmt: skip
+    for day in books.dates():
+        for kind in FILES:
+            accepted = (day, kind) not in books.missing
+            rows["file_control"].append(
+                row("file_control", platform_id=P, business_date=day, sender_id=P, file_kind=kind, file_name=f"P01.{kind}.csv.gz",
+                    state="ACCEPTED" if accepted else "MISSING", reason_code=None if accepted else "MISSING"))  # fmt: skip
+        v, b, opening = closing(books.v, day), closing(books.b, day), closing(books.b, day - timedelta(days=1))
+        for account, role in ROLES.items():
+            rows["ledger_balance"].append(
+                row("ledger_balance", **base, business_date=day, account_no=account, account_role=role, is_control=account in CONTROL,
+                    opening_minor=opening[account], closing_minor=b[account]))  # fmt: skip
+            if account not in CONTROL:
+                rows["virtual_balance"].append(
+                    row("virtual_balance", **base, business_date=day, account_no=account,
+                        closing_minor=v[account] + books.altered.get((day, account), 0)))  # fmt: skip
+        rows["bank_statement_line"].append(
+            row("bank_statement_line", **base, business_date=day, line_type="CLOSING",
+                amount_minor=-b[SPECIAL] + books.statement_error.get(day, 0)))  # fmt: skip
+    return rows
+
+
+def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        marks = ", ".join("?" for _ in rows[0])
+        connection.executemany(f"insert into {table} values ({marks})", [list(r.values()) for r in rows])
+
+
+def run(rows: Rows, first: date, last: date, carried: list[dict[str, Any]] = (), history: list[dict[str, Any]] = ()) -> Rows:  # type: ignore[assignment]
+    """One run over first..last; what it would write."""
+    with duckdb.connect() as connection:
+        create_inputs(connection)
+        for table, content in rows.items():
+            insert(connection, table, [r for r in content if first <= r["business_date"] <= last])
+        insert(connection, "carried", list(carried))
+        insert(connection, "match_history", list(history))
+        scope = Scope(1, first, last, min([first, *(r["opened_on"] for r in carried)]))
+        with reconciled(connection, scope) as views:
+            results: Rows = {}
+            for table in WRITTEN:
+                names = TABLES[table].columns
+                found = connection.execute(f"select * from {views[table]} order by all").fetchall()
+                results[table] = [dict(zip(names, values, strict=True)) for values in found]
+            return results
+
+
+def reconcile(books: Books) -> Rows:
+    return run(lake_rows(books), books.dates()[0], books.dates()[-1])
+
+
+def one_by_one(books: Books) -> Rows:
+    """Single runs, each with the carried rows of the last complete date before it and the matches of all before it."""
+    rows, together = lake_rows(books), {table: [] for table in WRITTEN}
+    carried: list[dict[str, Any]] = []
+    for day in books.dates():
+        result = run(rows, day, day, carried, together["match_group"])
+        if not any(missing == day for missing, _ in books.missing):
+            carried = result["recon_carry"]
+        for table in WRITTEN:
+            together[table] += result[table]
+    return {table: sorted(content, key=repr) for table, content in together.items()}
+
+
+def found(result: Rows) -> list[tuple[str, str, date, date]]:
+    return sorted((r["code"], r["match_key"], r["opened_on"], r["business_date"]) for r in result["open_item"])
+
+
+def codes(result: Rows) -> list[str]:
+    return sorted(r["code"] for r in result["open_item"])
+
+
+RECHARGE = Move(DAY, "R1", "RECHARGE", CHANNEL, LENDER, 10_000)
+TENDER = Move(DAY, "T1", "TENDER", LENDER, BORROWER, 6_000)
+FEE = Move(DAY, "T1", "COMMISSION", BORROWER, INCOME, 100, seq=2)
+SETTLED = Move(DAY, "S1", "SETTLEMENT", SPECIAL, CHANNEL, 4_000)
+WITHDRAWN = Move(DAY, "W1", "WITHDRAW", LENDER, PAYABLE, 500)
+
+
+def truth(days: int = 1) -> Books:
+    """Books that agree: recharge, tender with fee, withdrawal, and a settlement that only the bank has."""
+    books = Books(DAY, days).agree(RECHARGE, TENDER, FEE, WITHDRAWN)
+    books.b.append(SETTLED)
+    return books
+
+
+def item(result: Rows, code: str, day: date = DAY) -> dict[str, Any]:
+    (only,) = [r for r in result["open_item"] if r["code"] == code and r["business_date"] == day]
+    return only
+
+
+def assert_promise(books: Books, result: Rows) -> None:
+    """Promise 1 per account and date, from the books themselves, and for the channel in total."""
+    incomplete = {day for day, _ in books.missing}
+    for day in books.dates():
+        if day in incomplete:
+            continue
+        v, b = closing(books.v, day), closing(books.b, day)
+        effects = [e for e in result["open_item_effect"] if e["business_date"] == day]
+        for account in ROLES.keys() - CONTROL:
+            explained = sum(
+                e["effect_minor"] if e["book"] == "V" else -e["effect_minor"]
+                for e in effects
+                if e["account_no"] == account and e["recon_id"] in ("R3", "R6")
+            )
+            assert v[account] + books.altered.get((day, account), 0) - b[account] == explained, (day, account)
+
+
+def test_books_that_agree_give_matches_and_no_open_item() -> None:
+    result = reconcile(truth())
+    assert codes(result) == []
+    assert [(r["recon_id"], r["match_key"]) for r in sorted(result["match_group"], key=lambda r: (r["recon_id"], r["match_key"]))] == [
+        ("R3", "R1#1"), ("R3", "T1#1"), ("R3", "T1#2"), ("R3", "W1#1"), ("R4", "R1"), ("R4", "W1"),
+    ]  # fmt: skip
+    assert all(r["amount_minor"] == 0 for r in result["balance_equation"] if r["is_residual"])
+
+
+def without(moves: list[Move], request: str, seq: int = 1) -> list[Move]:
+    return [m for m in moves if (m.request, m.seq) != (request, seq)]
+
+
+def changed(moves: list[Move], request: str, seq: int = 1, **values: Any) -> list[Move]:
+    return [replace(m, **values) if (m.request, m.seq) == (request, seq) else m for m in moves]
+
+
+def test_a_posting_only_the_platform_has_is_b01_with_its_effect_and_identity() -> None:
+    books = truth()
+    books.b = without(books.b, "T1")
+    result = reconcile(books)
+    open_item = item(result, "B01")
+    assert codes(result) == ["B01"]
+    assert open_item["item_id"] == item_id("R3", P, "CNY", "T1#1", "2026-08-03")
+    assert (open_item["severity"], open_item["amount_minor"], open_item["age_working_days"]) == ("HIGH", 6_000, 0)
+    assert "V has TENDER P01-L-1 > P01-B-1 6000, B has no record" in open_item["explanation"]
+    assert open_item["evidence"] == '{"V":["P01.postings.csv.gz:1"],"B":[]}'
+    assert [(e["book"], e["account_no"], e["effect_minor"]) for e in result["open_item_effect"]] == [
+        ("V", BORROWER, 6_000), ("V", LENDER, -6_000),
+    ]  # fmt: skip
+    assert_promise(books, result)
+
+
+def test_a_movement_only_the_bank_has_is_b02() -> None:
+    books = truth()
+    books.v = without(books.v, "T1", 2)
+    result = reconcile(books)
+    assert found(result) == [("B02", "T1#2", DAY, DAY)]
+    assert item(result, "B02")["evidence"] == '{"V":[],"B":["movement:2"]}'
+    assert_promise(books, result)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "differs"),
+    [
+        ({"amount": 6_001}, "B04", "amount differ"),
+        ({"credit": INCOME}, "B05", "accounts differ"),
+        ({"credit": INCOME, "amount": 7_000}, "B05", "accounts, amount differ"),
+        ({"kind": "PRINCIPAL"}, "B07", "movement type differ"),
+    ],
+)
+def test_an_attribute_that_differs_has_its_code_and_effects_of_both_books(change: dict[str, Any], code: str, differs: str) -> None:
+    books = truth()
+    books.v = changed(books.v, "T1", **change)
+    result = reconcile(books)
+    assert codes(result) == [code]
+    assert differs in item(result, code)["explanation"]
+    assert {e["book"] for e in result["open_item_effect"]} == {"V", "B"}
+    assert_promise(books, result)
+
+
+def test_a_posting_written_twice_is_one_b08_and_never_a_match() -> None:
+    books = truth()
+    books.v.append(TENDER)
+    result = reconcile(books)
+    assert found(result) == [("B08", "T1#1", DAY, DAY)]
+    assert "a key that repeats is never confirmed" in item(result, "B08")["explanation"]
+    assert [(e["book"], e["effect_minor"]) for e in result["open_item_effect"]] == [("V", 6_000), ("V", -6_000)]
+    assert "T1#1" not in [r["match_key"] for r in result["match_group"]]
+    assert_promise(books, result)
+
+
+def test_a_movement_booked_twice_by_the_bank_is_b09_on_both_comparisons() -> None:
+    books = truth()
+    books.b.append(RECHARGE)
+    result = reconcile(books)
+    assert found(result) == [("B09", "R1", DAY, DAY), ("B09", "R1#1", DAY, DAY)]
+    assert_promise(books, result)
+
+
+def test_candidates_that_tie_on_both_sides_are_b28() -> None:
+    books = truth()
+    books.v.append(TENDER)
+    books.b.append(TENDER)
+    result = reconcile(books)
+    assert codes(result) == ["B28"]
+    assert_promise(books, result)
+
+
+@pytest.mark.parametrize(
+    ("mutate", "code"),
+    [
+        (lambda c: without(c, "R1"), "B11"),
+        (lambda c: [*c, replace(RECHARGE, request="R9")], "B12"),
+        (lambda c: changed(c, "R1", amount=9_999), "B04"),
+        (lambda c: changed(c, "W1", debit=OTHER), "B05"),
+        (lambda c: changed(c, "W1", kind="RECHARGE", credit=LENDER), "B07"),
+        (lambda c: [*c, RECHARGE], "B10"),
+    ],
+)
+def test_the_channel_is_compared_with_custody(mutate: Any, code: str) -> None:
+    books = truth()
+    books.c = mutate(books.c)
+    result = reconcile(books)
+    assert [(r["recon_id"], r["code"]) for r in result["open_item"]] == [("R4", code)]
+
+
+def test_a_channel_order_that_failed_is_not_compared() -> None:
+    books = truth()
+    rows = lake_rows(books)
+    rows["channel_order"].append(rows["channel_order"][0] | {"request_no": "R9", "channel_status": "FAILED"})
+    assert codes(run(rows, DAY, DAY)) == []
+
+
+def test_near_the_cut_off_a_missing_side_waits_a_day_and_is_cured_by_the_next_file() -> None:
+    books = truth(3)
+    late = replace(TENDER, request="T2", at=NEAR_CUTOFF)
+    books.v.append(late)
+    books.b.append(replace(late, day=DAY + timedelta(days=1), at=NEAR_CUTOFF + timedelta(hours=1)))
+    result = reconcile(books)
+    assert found(result) == [("B14", "T2#1", DAY, DAY)]
+    (match,) = [r for r in result["match_group"] if r["match_key"] == "T2#1"]
+    assert match["matched_on"] == DAY + timedelta(days=1)
+    assert match["explanation"].endswith("open from 2026-08-03 as B14, cured on 2026-08-04")
+    assert_promise(books, result)
+
+
+def test_near_the_cut_off_a_side_that_never_comes_is_b01_from_the_next_date_and_stays_one_item() -> None:
+    books = truth(3)
+    books.v.append(replace(TENDER, request="T2", at=NEAR_CUTOFF))
+    result = reconcile(books)
+    assert [(r["code"], r["opened_code"], r["age_working_days"]) for r in result["open_item"]] == [
+        ("B14", "B14", 0), ("B01", "B14", 1), ("B01", "B14", 2),
+    ]  # fmt: skip
+    assert len({r["item_id"] for r in result["open_item"]}) == 1
+    assert_promise(books, result)
+
+
+@pytest.mark.parametrize(("moment", "code"), [
+    (datetime(2026, 8, 3, 13, 0), "B14"), (datetime(2026, 8, 3, 12, 59, 59), "B01"), (datetime(2026, 8, 3, 17, 0), "B14"),
+    (datetime(2026, 8, 2, 17, 0), "B14"), (datetime(2026, 8, 2, 17, 0, 1), "B01"),
+])  # fmt: skip
+def test_the_window_is_two_hours_around_either_cut_off_of_the_date(moment: datetime, code: str) -> None:
+    books = truth()
+    books.v.append(replace(TENDER, request="T2", at=moment))
+    assert codes(reconcile(books)) == [code]
+
+
+def test_an_altered_balance_is_b20_only_on_its_dates() -> None:
+    books = truth(4)
+    books.altered = {(DAY, LENDER): 5, (DAY + timedelta(days=1), LENDER): 7, (DAY + timedelta(days=3), LENDER): -1}
+    result = reconcile(books)
+    days = books.dates()
+    assert found(result) == [
+        ("B20", LENDER, days[0], days[0]), ("B20", LENDER, days[0], days[1]), ("B20", LENDER, days[3], days[3]),
+    ]  # fmt: skip
+    assert "7 stays unexplained" in item(result, "B20", days[1])["explanation"]
+    assert_promise(books, result)
+
+
+def test_open_items_explain_a_difference_so_that_only_the_rest_is_b20() -> None:
+    books = truth()
+    books.b = without(books.b, "T1")
+    books.altered = {(DAY, LENDER): 5}
+    result = reconcile(books)
+    assert codes(result) == ["B01", "B20"]
+    assert item(result, "B20")["amount_minor"] == 5
+    assert_promise(books, result)
+
+
+def test_a_statement_that_does_not_agree_with_custody_is_b21_of_b1() -> None:
+    books = truth()
+    books.statement_error = {DAY: 3}
+    result = reconcile(books)
+    assert found(result) == [("B21", "B-1", DAY, DAY)]
+    terms = {r["term"]: r["amount_minor"] for r in result["balance_equation"] if r["equation"] == "B-1"}
+    assert terms == {"K": 4_003, "R_IN_TRANSIT": 6_000, "W_PAYABLE": 500, "N": 0, "S": 9_500, "RESIDUAL": 3}
+
+
+def test_equations_list_every_term() -> None:
+    result = reconcile(truth())
+    terms = {(r["equation"], r["term"]): r["amount_minor"] for r in result["balance_equation"]}
+    assert {term: value for (equation, term), value in terms.items() if equation == "B-2"} == {
+        "S": 9_500, "S_LENDER": 3_500, "S_BORROWER": 5_900, "S_GUARANTOR": 0, "S_PLATFORM_FUNCTIONAL": 100, "RESIDUAL": 0,
+    }  # fmt: skip
+    assert {term: value for (equation, term), value in terms.items() if equation == "B-6"} == {
+        "DELTA_S": 9_500, "RECHARGE": 10_000, "WITHDRAW": -500, "RESIDUAL": 0,
+    }  # fmt: skip
+    assert terms["PROMISE_1_C", "TOTAL_C"] == terms["PROMISE_1_C", "TOTAL_B"] == 9_500
+
+
+def test_a_missing_file_raises_b24_only_and_leaves_its_date_uncompared() -> None:
+    books = truth(3)
+    middle = books.dates()[1]
+    carried = replace(TENDER, request="T2")
+    books.v += [carried, replace(TENDER, request="T3", day=middle)]
+    books.b.append(replace(TENDER, request="T3", day=middle))
+    books.missing = [(middle, "postings")]
+    result = reconcile(books)
+    assert found(result) == [
+        ("B01", "T2#1", DAY, DAY), ("B01", "T2#1", DAY, books.dates()[2]), ("B24", "P01/P01.postings", middle, middle),
+    ]  # fmt: skip
+    assert {r["business_date"] for r in result["balance_equation"]} == {DAY, books.dates()[2]}
+    assert "P01.postings is not accepted: MISSING" in item(result, "B24", middle)["explanation"]
+    assert_promise(books, result)
+
+
+def test_the_nearest_candidate_is_named() -> None:
+    books = truth()
+    books.v = [*without(books.v, "T1", 2), replace(FEE, seq=3), replace(TENDER, request="T8", amount=50)]
+    books.b.append(replace(TENDER, request="T9", amount=50))
+    result = reconcile(books)
+    nearest = {r["match_key"]: r["nearest_candidate"] for r in result["open_item"]}
+    assert nearest["T1#3"] == "T1#2 (COMMISSION P01-B-1 > P01-F-INCOME 100): same request, the sequence number differs"
+    assert nearest["T8#1"] == "T9#1 (TENDER P01-L-1 > P01-B-1 50): same accounts and amount, the key differs"
+    assert nearest["T9#1"] is not None and nearest["T9#1"].startswith("T8#1")
+
+
+def test_age_counts_working_days_only() -> None:
+    books = truth(8)
+    books.v.append(replace(TENDER, request="T2"))
+    result = reconcile(books)
+    ages = [r["age_working_days"] for r in sorted(result["open_item"], key=lambda r: r["business_date"])]
+    assert ages == [Calendar.of("CN").working_days_between(DAY, day) for day in books.dates()]
+    assert ages[5:7] == [4, 4]
+
+
+def everything() -> Books:
+    """Five dates with every kind of break, cured and not, a repeated key a day later and a missing file."""
+    books = truth(5)
+    days = books.dates()
+    near = {day: datetime.combine(day, NEAR_CUTOFF.time()) for day in days}
+    books.v += [
+        replace(TENDER, request="A"),
+        replace(TENDER, day=days[2]),
+        replace(TENDER, day=days[4], amount=1),
+        replace(TENDER, request="C", day=days[1], at=near[days[1]]),
+        replace(TENDER, request="D", day=days[1], at=near[days[1]]),
+        replace(TENDER, request="E", day=days[2], amount=7),
+        replace(TENDER, request="F", day=days[3]),
+        replace(TENDER, request="H", day=days[2], at=near[days[2]]),
+    ]
+    books.b += [
+        replace(TENDER, request="A", day=days[2]),
+        replace(TENDER, request="C", day=days[2], at=near[days[2]]),
+        replace(TENDER, request="E", day=days[2], amount=8),
+        replace(TENDER, request="G", day=days[3]),
+        replace(RECHARGE, request="R2", day=days[1], at=near[days[1]]),
+    ]
+    books.c += [replace(RECHARGE, request="R2", day=days[2]), RECHARGE, replace(RECHARGE, request="R3", day=days[4])]
+    books.altered = {(days[1], LENDER): 4, (days[2], LENDER): 4, (days[4], LENDER): 4, (days[0], OTHER): -2}
+    books.statement_error = {days[2]: 3, days[4]: 3}
+    books.missing = [(days[3], "balances")]
+    return books
+
+
+def test_five_dates_in_one_pass_equal_five_single_runs() -> None:
+    books = everything()
+    together = reconcile(books)
+    assert {"B01", "B02", "B04", "B08", "B10", "B12", "B14", "B20", "B21", "B24"} <= set(codes(together))
+    single = one_by_one(books)
+    for table in WRITTEN:
+        assert sorted(together[table], key=repr) == single[table], table
+    assert_promise(books, together)
+
+
+def test_the_result_does_not_depend_on_the_order_of_rows() -> None:
+    books = everything()
+    rows = lake_rows(books)
+    shuffled = {table: random.Random(5).sample(content, len(content)) for table, content in rows.items()}
+    days = books.dates()
+    assert run(shuffled, days[0], days[-1]) == run(rows, days[0], days[-1])
+
+
+@pytest.mark.parametrize("line", range(4))
+def test_one_line_doubled_is_exactly_one_new_break(line: int) -> None:
+    books = truth()
+    books.v.append(books.v[line])
+    assert codes(reconcile(books)) == ["B08"]
+
+
+moves = st.builds(
+    lambda day, kind, amount, near: (day, kind, amount, near),
+    st.integers(0, 3),
+    st.sampled_from([("RECHARGE", CHANNEL, LENDER), ("TENDER", LENDER, BORROWER), ("WITHDRAW", OTHER, PAYABLE)]),
+    st.integers(1, 999),
+    st.booleans(),
+)
+mutations = st.lists(
+    st.tuples(st.sampled_from(["drop", "double", "amount", "account", "kind", "later"]), st.sampled_from("vbc"), st.integers(0, 30)),
+    max_size=6,
+)
+alterations = st.dictionaries(
+    st.tuples(st.integers(0, 3), st.sampled_from([LENDER, OTHER, BORROWER])), st.integers(-50, 50).filter(bool), max_size=3
+)
+
+
+def mutate(books: Books, what: str, book: str, position: int) -> None:
+    """One fault in one book; the ledger itself never repeats a key (its own constraint)."""
+    moves = getattr(books, book)
+    if not moves or (what == "double" and book == "b"):
+        return
+    index = position % len(moves)
+    move = moves[index]
+    if what == "drop":
+        del moves[index]
+    elif what == "double":
+        last = books.dates()[-1]
+        moves.append(replace(move, day=min(last, move.day + timedelta(days=position % 3))))
+    elif what == "amount":
+        moves[index] = replace(move, amount=move.amount + 1 + position)
+    elif what == "kind":
+        moves[index] = replace(move, kind="PRINCIPAL" if book == "v" else move.kind)
+    elif what == "account":
+        swap = {LENDER: OTHER, OTHER: LENDER}
+        moves[index] = replace(move, debit=swap.get(move.debit, move.debit), credit=swap.get(move.credit, move.credit))
+    elif move.day < books.dates()[-1]:
+        moves[index] = replace(move, day=move.day + timedelta(days=1), at=move.moment + timedelta(days=1))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(moves, min_size=1, max_size=8), mutations, alterations, st.none() | st.integers(0, 3))
+def test_promise_one_holds_for_any_faults_and_single_runs_agree(
+    truth_moves: list[Any], faults: list[Any], altered: dict[Any, int], missing: int | None
+) -> None:
+    books = Books(DAY, 4)
+    for number, (day, (kind, debit, credit), amount, near) in enumerate(truth_moves):
+        on = DAY + timedelta(days=day)
+        moment = datetime.combine(on, NEAR_CUTOFF.time()) if near else None
+        books.agree(Move(on, f"Q{number}", kind, debit, credit, amount, at=moment))
+    for what, book, position in faults:
+        mutate(books, what, book, position)
+    books.altered = {(DAY + timedelta(days=day), account): value for (day, account), value in altered.items()}
+    result = reconcile(books)
+    assert_promise(books, result)
+    assert {(r["business_date"], r["account_no"]) for r in result["open_item"] if r["code"] == "B20"} == books.altered.keys()
+    assert "B21" not in codes(result)
+    if missing is not None:
+        books.missing = [(DAY + timedelta(days=missing), "postings")]
+        result = reconcile(books)
+    single = one_by_one(books)
+    for table in WRITTEN:
+        assert sorted(result[table], key=repr) == single[table], table

@@ -1,0 +1,237 @@
+"""Planted faults: an independent comparison of the files with the truth finds exactly the answer key."""
+
+import csv
+import gzip
+import io
+import zlib
+from collections import Counter, defaultdict
+from datetime import date, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.vocabulary import FileKind
+from simulator.bank_day import closes_at
+from simulator.file_format import SUM_COLUMN, Damage, Feed, render
+from simulator.parameters import WorldParameters
+from simulator.state import PlatformState
+from simulator.world import World, make_world, write_world
+
+DAY = timedelta(days=1)
+CODES = {"B01", "B02", "B04", "B08", "B12", "B14", "B20", "B24"}
+few = settings(max_examples=8, deadline=None)
+seeds = st.integers(0, 10_000)
+Found = set[tuple[str, str, date, str]]
+
+
+def small(seed: int, days: int = 12) -> World:
+    return make_world(WorldParameters(seed=seed, platforms=2, customers=120, history_months=4, days=days, faults_per_code=2))
+
+
+def files_of(world: World, state: PlatformState, kind: FileKind) -> dict[date, Feed]:
+    return {feed.business_date: feed for feed in world.feeds if feed.platform_id == state.platform_id and feed.kind is kind}
+
+
+def key_of(world: World) -> Found:
+    return {(item.code, item.platform_id, item.business_date, item.match_key) for item in world.items}
+
+
+def compare_keyed(listed: dict[date, list[tuple[str, int]]], truth: dict[str, tuple[date, int]], only: str, lost: str) -> set:
+    """Codes by strong key: `only` = not in the truth, `lost` = not listed, B04, B08, and B14 for a date too early."""
+    seen = defaultdict(list)
+    for day, rows in listed.items():
+        for key, amount in rows:
+            seen[key].append((day, amount))
+    found = set()
+    for key, places in seen.items():
+        day, amount = places[0]
+        if key not in truth:
+            found.add((only, day, key))
+        elif len(places) > 1:
+            found.add(("B08", day, key))
+        elif day != truth[key][0]:
+            assert day + DAY == truth[key][0]
+            found.add(("B14", day, key))
+        elif amount != truth[key][1]:
+            found.add(("B04", day, key))
+    return found | {(lost, truth[key][0], key) for key in truth.keys() - seen.keys()}
+
+
+def found_in(world: World, state: PlatformState) -> Found:
+    """A comparison of its own: files against book B, nothing of the planting code."""
+    movements, recharges = {}, {}
+    for order in state.book.orders:
+        for seq, movement in enumerate(order.movements, start=1):
+            if state.book.is_sub_account(movement.debit) or state.book.is_sub_account(movement.credit):
+                movements[f"{order.request_no}#{seq}"] = (order.business_date, movement.amount_minor)
+        if order.order_type in ("RECHARGE", "WITHDRAW"):
+            recharges[order.request_no] = (order.business_date, order.amount_minor)
+    postings = {
+        day: [(f"{row['request_no']}#{row['seq']}", int(row["amount_minor"])) for row in feed.rows]
+        for day, feed in files_of(world, state, FileKind.POSTINGS).items()
+    }
+    channel = {
+        day: [(str(row["request_no"]), int(row["amount_minor"])) for row in feed.rows]
+        for day, feed in files_of(world, state, FileKind.CHANNEL).items()
+    }
+    found = compare_keyed(postings, movements, "B01", "B02") | compare_keyed(channel, recharges, "B12", "B11")
+    found |= {("B20", day, account) for day, account in unexplained_balances(world, state)}
+    broken = {
+        ("B24", feed.business_date, feed.match_key)
+        for feed in world.feeds
+        if feed.platform_id == state.platform_id and feed.damage
+    }
+    return {(code, state.platform_id, day, key) for code, day, key in found | broken}
+
+
+def unexplained_balances(world: World, state: PlatformState) -> set[tuple[date, str]]:
+    """Dates and accounts whose closing is not the sum of all postings so far of the same book."""
+    balance: Counter[str] = Counter()
+    wrong = set()
+    balances = files_of(world, state, FileKind.BALANCES)
+    for day, feed in sorted(files_of(world, state, FileKind.POSTINGS).items()):
+        for row in feed.rows:
+            balance[str(row["debit_account_no"])] -= int(row["amount_minor"] or 0)
+            balance[str(row["credit_account_no"])] += int(row["amount_minor"] or 0)
+        for row in balances[day].rows:
+            assert int(row["closing_minor"] or 0) >= int(row["held_minor"] or 0) >= 0
+            if row["closing_minor"] != balance[str(row["account_no"])]:
+                wrong.add((day, str(row["account_no"])))
+    return wrong
+
+
+@few
+@given(seeds)
+def test_every_fault_shows_exactly_once_and_nothing_else_shows(seed: int) -> None:
+    world = small(seed)
+    found = set().union(*(found_in(world, state) for state in world.states))
+    assert found == key_of(world)
+    assert len(key_of(world)) == len(world.items)
+
+
+def test_the_default_world_has_three_faults_of_every_code_on_every_platform() -> None:
+    world = make_world(WorldParameters())
+    counts = Counter((item.platform_id, item.code) for item in world.items)
+    assert counts == {(platform, code): 3 for platform in ("P01", "P02", "P03") for code in CODES}
+    assert {feed.damage for feed in world.feeds if feed.damage} == set(Damage)
+    assert set().union(*(found_in(world, state) for state in world.states)) == key_of(world)
+    orders = sum(len(state.book.orders) for state in world.states)
+    assert 90 * 90 <= orders <= 90 * 160
+
+
+def test_a_small_world_still_has_every_code() -> None:
+    world = small(7, days=6)
+    assert {item.code for item in world.items} == CODES
+
+
+@few
+@given(seeds)
+def test_faults_do_not_share_accounts_and_broken_files_stand_alone(seed: int) -> None:
+    world = small(seed)
+    for state in world.states:
+        items = [item for item in world.items if item.platform_id == state.platform_id]
+        broken = {item.business_date for item in items if item.code == "B24"}
+        assert world.parameters.opening_date not in {item.business_date for item in items}
+        for item in items:
+            if item.code in ("B14", "B20"):
+                assert item.cured_on == item.business_date + DAY
+                assert not broken & {item.business_date + step * DAY for step in (-1, 0, 1)}
+                assert item.cured_on not in broken
+            elif item.code != "B24":
+                assert item.cured_on is None
+                assert item.business_date not in broken
+        assert len(broken) == sum(item.code == "B24" for item in items)
+
+
+@few
+@given(seeds)
+def test_timing_items_are_dated_before_midnight_and_other_one_sided_records_far_from_the_cutoff(seed: int) -> None:
+    world = small(seed)
+    for state in world.states:
+        times = {}
+        for kind, column in ((FileKind.POSTINGS, "txn_at"), (FileKind.CHANNEL, "txn_at")):
+            for day, feed in files_of(world, state, kind).items():
+                for row in feed.rows:
+                    key = f"{row['request_no']}#{row['seq']}" if kind is FileKind.POSTINGS else str(row["request_no"])
+                    times[day, key] = datetime.fromisoformat(str(row[column]))
+        for item in (item for item in world.items if item.platform_id == state.platform_id):
+            at = times.get((item.business_date, item.match_key))
+            if item.code == "B14":
+                assert at is not None and at.date() == item.business_date
+                (booked,) = (order.at for order in state.book.orders if order.request_no == item.match_key.split("#")[0])
+                assert timedelta() <= booked - closes_at(item.business_date) < timedelta(hours=2)
+            elif item.code in ("B01", "B12"):
+                assert at is not None
+                assert timedelta(hours=2) < closes_at(item.business_date) - at < timedelta(hours=22)
+
+
+def lines_of(content: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(gzip.decompress(content).decode())))
+
+
+@few
+@given(seeds)
+def test_trailers_and_manifests_agree_with_the_rows_of_every_sound_file(seed: int) -> None:
+    for feed in small(seed).feeds:
+        if feed.damage:
+            continue
+        rendered = render(feed)
+        assert rendered.content is not None
+        header, columns, *rows, trailer = lines_of(rendered.content)
+        assert header[:6] == ["#FUNDWATCH", "1", feed.sender, feed.platform_id, feed.kind.value, f"{feed.business_date}"]
+        summed = SUM_COLUMN[feed.kind]
+        total = sum(int(row[columns.index(summed)]) for row in rows) if summed else 0
+        assert trailer == ["#TRAILER", str(len(rows)), str(total)]
+        digest = sha256(rendered.content).hexdigest()
+        sequence_no = int(header[6])
+        assert rendered.manifest_line == (
+            feed.platform_id, feed.kind.value, feed.file_name, digest, len(rows), total, sequence_no,
+        )  # fmt: skip
+
+
+def broken(damage: Damage) -> tuple[Feed, bytes | None, tuple[object, ...]]:
+    feed = Feed(date(2026, 8, 2), "P01", "P01", FileKind.BALANCES, 2)
+    feed.rows = [
+        {"account_no": f"P01-L-{number:06d}", "currency": "CNY", "closing_minor": number, "held_minor": 0} for number in range(50)
+    ]
+    feed.damage = damage
+    rendered = render(feed)
+    return feed, rendered.content, rendered.manifest_line
+
+
+def test_each_way_of_breaking_a_file_breaks_that_and_nothing_else() -> None:
+    _, missing, _ = broken(Damage.MISSING)
+    assert missing is None
+    for damage in (Damage.WRONG_HASH, Damage.NO_TRAILER, Damage.WRONG_CONTROL_TOTAL, Damage.TRUNCATED, Damage.SEQUENCE_GAP):
+        feed, content, line = broken(damage)
+        assert content is not None
+        assert (line[3] == sha256(content).hexdigest()) == (damage is not Damage.WRONG_HASH)
+        assert (line[6] == feed.sequence_no) == (damage is not Damage.SEQUENCE_GAP)
+        if damage is Damage.TRUNCATED:
+            try:
+                gzip.decompress(content)
+            except (EOFError, zlib.error):
+                continue
+            raise AssertionError("a truncated file must not unpack")
+        lines = lines_of(content)
+        assert (lines[-1][0] == "#TRAILER") == (damage is not Damage.NO_TRAILER)
+        assert (line[5] == feed.control_sum) == (damage is not Damage.WRONG_CONTROL_TOTAL)
+        assert int(lines[0][6]) == line[6]
+        assert len(lines) == 50 + (2 if damage is Damage.NO_TRAILER else 3)
+
+
+def test_files_on_disk_have_arrival_times_before_the_night_and_manifests_come_last(tmp_path: Path) -> None:
+    world = small(7, days=6)
+    write_world(world, tmp_path / "world")
+    landing = tmp_path / "world" / "landing"
+    with (landing / "arrivals.csv").open(newline="") as lines:
+        arrivals = {row["path"]: datetime.fromisoformat(row["arrived_at"]) for row in csv.DictReader(lines)}
+    on_disk = {str(path.relative_to(landing)) for path in landing.rglob("*") if path.is_file()} - {"arrivals.csv"}
+    assert on_disk == set(arrivals)
+    for path, at in arrivals.items():
+        day, sender, _ = path.split("/")
+        after_close = at - closes_at(date.fromisoformat(day))
+        assert timedelta(minutes=90) <= after_close <= timedelta(minutes=135)
+        assert at <= arrivals[f"{day}/{sender}/manifest.csv"]

@@ -1,0 +1,1 @@
+"""The transactional service: the one writer of money (architecture sections 5 and 6)."""

@@ -1,0 +1,10 @@
+DROP FUNCTION ledger.set_clock(timestamptz);
+DROP FUNCTION ledger.post_each(jsonb);
+DROP FUNCTION ledger.post_all(jsonb);
+DROP FUNCTION ledger.store(ledger.order_in[], ledger.leg_in[], ledger.hold_in[]);
+DROP FUNCTION ledger.check_funds(ledger.order_in[], ledger.leg_in[], ledger.hold_in[]);
+DROP FUNCTION ledger.read_holds(jsonb, ledger.order_in[]);
+DROP FUNCTION ledger.read_legs(jsonb, ledger.order_in[]);
+DROP FUNCTION ledger.read_orders(jsonb);
+DROP FUNCTION ledger.refuse(text, int, text, text);
+DROP TYPE ledger.hold_in, ledger.leg_in, ledger.order_in;
