@@ -87,15 +87,11 @@ def load_suite(name: str) -> list[Check]:
 
 
 def run_suite(spark: SparkSession, name: str, frames: Mapping[str, DataFrame]) -> SuiteResult:
-    """Run every check of a suite in one pass over `frames` (the names that the suite's SQL uses in braces).
+    """Evaluate a suite and stop for what stops the night; other faults are in the result.
 
-    Raises Failed, naming suite, check and first offending row, when a check with STOP_DAG fails; other faults are in the result.
+    Raises Failed, naming suite, check and first offending row, when a check with STOP_DAG fails.
     """
-    checks = load_suite(name)
-    offending = _offending(spark, checks, frames)
-    counts = _validate(name, checks, offending)
-    first = _first_rows(offending, [check for check in checks if counts[check.name]])
-    result = SuiteResult(name, tuple(CheckResult(check, counts[check.name], first.get(check.name, ())) for check in checks))
+    result = evaluate(spark, name, frames)
     stops = result.failed(STOP_DAG)
     if stops:
         row = json.dumps(stops[0].first_rows[0], ensure_ascii=False) if stops[0].first_rows else "none shown"
@@ -104,6 +100,15 @@ def run_suite(spark: SparkSession, name: str, frames: Mapping[str, DataFrame]) -
             f"suite {name}, check {stops[0].check.name}: {stops[0].offending_rows} offending rows, the first is {row}{others}"
         )
     return result
+
+
+def evaluate(spark: SparkSession, name: str, frames: Mapping[str, DataFrame]) -> SuiteResult:
+    """Run every check of a suite in one pass over `frames` (the names that the suite's SQL uses in braces)."""
+    checks = load_suite(name)
+    offending = _offending(spark, checks, frames)
+    counts = _validate(name, checks, offending)
+    first = _first_rows(offending, [check for check in checks if counts[check.name]])
+    return SuiteResult(name, tuple(CheckResult(check, counts[check.name], first.get(check.name, ())) for check in checks))
 
 
 def _offending(spark: SparkSession, checks: list[Check], frames: Mapping[str, DataFrame]) -> DataFrame:

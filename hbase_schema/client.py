@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -210,5 +211,5 @@ def _before(key: bytes) -> bytes:
 def _assert_ordered(rows: Sequence[Row], reverse: bool) -> None:
     """Rows of a scan rise (or fall) strictly; anything else would mean rows lost or doubled on the way."""
     keys = [row for row, _ in rows]
-    if any((left <= right) if reverse else (left >= right) for left, right in zip(keys, keys[1:], strict=False)):
+    if any((left <= right) if reverse else (left >= right) for left, right in pairwise(keys)):
         raise Failed("HBase returned rows of a scan out of order")

@@ -13,13 +13,12 @@ import gc
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 from pyspark.sql.datasource import DataSource, DataSourceArrowWriter, DataSourceReader, InputPartition, WriterCommitMessage
 from pyspark.sql.types import StructType
 
-from domain.errors import Failed, WrongUse
+from domain.errors import Failed, ServiceMissing, WrongUse
 from fundwatch.settings import Settings
 from hbase_schema import frames, thrift
 from hbase_schema.client import HistoryClient, after_prefix
@@ -99,6 +98,8 @@ class _Reader(DataSourceReader):
         """Regions that the wanted range touches, cut to it."""
         with self.options.client() as client:
             regions = client.regions(self.options.table)
+        if not regions:
+            raise ServiceMissing(f"HBase table {self.options.table} is missing: run `fundwatch hbase apply`")
         return clip(regions, self.options.start, self.options.stop)
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:

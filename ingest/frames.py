@@ -18,7 +18,8 @@ from ingest.rows import Block
 from ingest.values import arrow_type
 
 TASK_BYTES = 32 * 1024 * 1024
-TASKS_MIN = 4
+TASK_FILES = 128
+TASKS_MIN = 2
 FOUND_DDL = """path string, sha256 string, sequence_no bigint, row_count bigint, control_sum string,
 rows_quarantined bigint, amounts_unreadable bigint, fault_codes array<string>, fault_sentences array<string>"""
 _FOUND_SCHEMA = pa.schema(
@@ -54,7 +55,8 @@ class Source:
 
 def share(items: Sequence[T], sizes: Sequence[int]) -> list[list[T]]:
     """Spread files over tasks of about equal bytes: the largest first, each to the task with the least so far."""
-    count = max(1, min(len(items), max(TASKS_MIN, -(-sum(sizes) // TASK_BYTES))))
+    wanted = max(TASKS_MIN, sum(sizes) // TASK_BYTES + 1, len(items) // TASK_FILES + 1)
+    count = max(1, min(len(items), wanted))
     tasks: list[list[T]] = [[] for _ in range(count)]
     heap = [(0, index) for index in range(count)]
     for index in sorted(range(len(items)), key=lambda at: -sizes[at]):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
@@ -84,7 +85,7 @@ def parse(kind: Kind, first_line: int, lines: bytes) -> Block:
     """Parse whole lines of a file of `kind`; `first_line` is the number of the first one in its file."""
     count = lines.count(b"\n")
     broken = _open_quotes(lines, first_line)
-    readable, numbers = lines, pa.array(range(first_line, first_line + count), pa.int64())
+    readable, numbers = lines, pa.array(np.arange(first_line, first_line + count, dtype=np.int64))
     if broken:
         parts = lines.splitlines(keepends=True)
         kept = [index for index in range(count) if first_line + index not in broken]
@@ -96,7 +97,7 @@ def parse(kind: Kind, first_line: int, lines: bytes) -> Block:
         gone = set(skipped)
         numbers = numbers.take(pa.array([index for index in range(len(numbers)) if index not in gone], pa.int64()))
     columns = {column.name: check(column, texts[column.name].combine_chunks()) for column in kind.columns}
-    bad = pa.array([False] * len(numbers), pa.bool_())
+    bad = pa.array(np.zeros(len(numbers), dtype=bool))
     for column in columns.values():
         bad = pc.or_(bad, column.bad)
     return Block(kind, lines, first_line, columns, texts, numbers, bad, broken)

@@ -40,7 +40,7 @@ def balance_totals() -> list[Statement]:
           cast(sum(s.opening_minor) as bigint) as opening_minor, cast(sum(s.closing_minor) as bigint) as closing_minor
         from ledger_balance s {_ON_DATE}
         group by s.platform_id, s.currency, s.business_date, s.account_role, s.is_control"""
-    boundary = f"""
+    boundary = """
         select s.platform_id, s.currency, s.business_date, s.movement_type,
           cast(sum(case when d.account_no is not null and c.account_no is not null then 0
             when d.account_no is not null then s.amount_minor when c.account_no is not null then -s.amount_minor

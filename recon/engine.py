@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
+BROADCAST_ROWS_MAX = 100_000
+
+
 @dataclass(frozen=True)
 class Statement:
     """A named SELECT over the views before it; `keep` = several statements read it, so compute it once."""
@@ -37,11 +40,13 @@ def run_statements(engine: Engine, statements: Iterable[Statement]) -> None:
 
 
 class SparkEngine:
-    """A Spark session, classic or Connect; what is kept is persisted, and counted so that the planner knows its size."""
+    """A Spark session, classic or Connect; what is kept is checkpointed, which cuts the plan.
+
+    Plans that only persist grow with every view (the analyser copies the whole tree at each join): minutes without work.
+    """
 
     def __init__(self, spark: SparkSession) -> None:
         self._spark = spark
-        self._kept: list[DataFrame] = []
         self._names: list[str] = []
         self.rows: dict[str, int] = {}
 
@@ -54,10 +59,10 @@ class SparkEngine:
         """Make the view of one statement."""
         frame = self._spark.sql(statement.sql)
         if statement.keep:
-            frame = frame.persist()
-            # Counting now gives the planner true sizes: small frames are broadcast instead of shuffling the large side.
-            self.rows[statement.name] = frame.count()
-            self._kept.append(frame)
+            frame = frame.localCheckpoint()
+            rows = self.rows[statement.name] = frame.count()
+            # A checkpoint has no size the planner trusts: say which frames are small, so that large sides are not shuffled.
+            frame = frame.hint("broadcast") if rows <= BROADCAST_ROWS_MAX else frame
         self.provide(statement.name, frame)
 
     def frame(self, name: str) -> DataFrame:
@@ -65,12 +70,9 @@ class SparkEngine:
         return self._spark.table(name)
 
     def close(self) -> None:
-        """Drop views and persisted frames."""
+        """Drop the views; checkpoints go with them."""
         for name in self._names:
             self._spark.catalog.dropTempView(name)
-        for frame in self._kept:
-            frame.unpersist()
-        self._kept.clear()
         self._names.clear()
 
 

@@ -31,8 +31,8 @@ class Scope:
     first_date: date
     last_date: date
     calendar_from: date
+    zone: ZoneInfo
     calendar: str = "CN"
-    zone: ZoneInfo = ZoneInfo("Asia/Shanghai")
     cutoff: time = time(23, 0)
 
 
@@ -44,9 +44,7 @@ def calendar_days(scope: Scope) -> Statement:
         return f"timestamp '{moment:%Y-%m-%d %H:%M:%S}'"
 
     days = Calendar.of(scope.calendar).days(scope.calendar_from, scope.last_date)
-    rows = ", ".join(
-        f"(date '{day}', {ordinal}, {closes(day - timedelta(days=1))}, {closes(day)})" for day, _, ordinal in days
-    )
+    rows = ", ".join(f"(date '{day}', {ordinal}, {closes(day - timedelta(days=1))}, {closes(day)})" for day, _, ordinal in days)
     return Statement(
         "calendar_day",
         f"select * from (values {rows}) as t(business_date, working_ordinal, opened_at, closed_at)",

@@ -47,13 +47,17 @@ def rule_view(rules: RuleSet) -> Statement:
 
 
 def complete_dates() -> Statement:
-    """View `complete_date`: platform-dates of the run whose expected files were all accepted, numbered from 1."""
+    """View `complete_date`: platform-dates of the run whose expected files were all accepted, numbered from 1.
+
+    A file that nobody expects makes no date incomplete (the same rule as publishing).
+    """
     return Statement(
         "complete_date",
         """
         with file_state as (
           select platform_id, business_date, sender_id, file_kind, max(case when state = 'ACCEPTED' then 1 else 0 end) as accepted
-          from file_control group by platform_id, business_date, sender_id, file_kind),
+          from file_control where state = 'ACCEPTED' or coalesce(reason_code, '') <> 'UNEXPECTED'
+          group by platform_id, business_date, sender_id, file_kind),
         day_state as (
           select platform_id, business_date, min(accepted) as accepted
           from file_state group by platform_id, business_date)
@@ -66,9 +70,7 @@ def complete_dates() -> Statement:
 
 def control_accounts() -> Statement:
     """View `control_account`: accounts that belong to the bank and not to a sub-account."""
-    return Statement(
-        "control_account", "select distinct platform_id, account_no from ledger_balance where is_control", keep=True
-    )
+    return Statement("control_account", "select distinct platform_id, account_no from ledger_balance where is_control", keep=True)
 
 
 def _side(rule: RecordRule, source: Source, side: str) -> str:
@@ -120,7 +122,8 @@ def key_groups() -> list[Statement]:
             max(debit_account_no) as high_debit, min(credit_account_no) as low_credit, max(credit_account_no) as high_credit,
             min(amount_minor) as low_minor, max(amount_minor) as high_minor
           from record group by {KEY})
-        select g.recon_id, g.platform_id, g.currency, g.match_key, g.n_left, g.n_right, g.first_date, g.high_minor as amount_minor,
+        select g.recon_id, g.platform_id, g.currency, g.match_key, g.n_left, g.n_right, g.first_date,
+          g.high_minor as amount_minor,
           c.match_key is null and g.n_left = 1 and g.n_right = 1 and g.first_date = g.final_date and g.low_kind = g.high_kind
           and g.low_debit = g.high_debit and g.low_credit = g.high_credit and g.low_minor = g.high_minor as is_clean
         from g left join carried_key c on c.recon_id = g.recon_id and c.platform_id = g.platform_id

@@ -15,7 +15,7 @@ _DIFFERS = {
     "account": "(s.left_debit <> s.right_debit or s.left_credit <> s.right_credit)",
     "amount": "abs(s.left_minor - s.right_minor) > {tolerance}",
 }
-_SAME_KEY = "{a}.recon_id = {b}.recon_id and {a}.platform_id = {b}.platform_id and {a}.currency = {b}.currency and {a}.match_key = {b}.match_key"
+_SAME_KEY = " and ".join(f"{{a}}.{column} = {{b}}.{column}" for column in KEY.split(", "))
 
 
 def same_key(a: str, b: str) -> str:

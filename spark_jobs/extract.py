@@ -18,7 +18,7 @@ from lake.steps import Run, StepContext, StepResult
 from lake.tables import TABLES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 ROWS_A_PARTITION = 500_000
 PARTITIONS_MAX = 64
@@ -36,7 +36,8 @@ def run(context: StepContext) -> StepResult:
         "ledger_order": _write(context, "ledger_order", "trade_order", "order_id", _of_dates(context.run)),
         "ledger_hold_event": _write(context, "ledger_hold_event", "hold_event", "hold_event_id", _of_dates(context.run)),
     }
-    accounts = _read(context, "account", "account_id", _known(context.run))
+    known = _known(context.run)
+    accounts = _read(context, "account", "account_id", known, _bounds(context, "account", "account_id", known))
     balances = daily_balances(
         context.run,
         accounts,
@@ -56,39 +57,33 @@ def daily_balances(run: Run, accounts: DataFrame, movements: DataFrame, holds: D
     day it was opened, or from its first movement or opening row, whichever is earlier. All dates in one cumulative pass:
     the same rows as date by date.
     """
-    turnover = movements.select(
-        "business_date",
-        F.col("debit_account_no").alias("account_no"),
-        F.col("amount_minor").alias("debit"),
-        F.lit(0).alias("credit"),
-    ).unionByName(
-        movements.select(
-            "business_date",
-            F.col("credit_account_no").alias("account_no"),
-            F.lit(0).alias("debit"),
-            F.col("amount_minor").alias("credit"),
-        )
+    amount, zero = F.col("amount_minor"), F.lit(0)
+    held = F.when(F.col("event_type") == "PLACE", amount).otherwise(-amount)
+    changes = (
+        _changes(movements, "debit_account_no", amount, zero, zero)
+        .unionByName(_changes(movements, "credit_account_no", zero, amount, zero))
+        .unionByName(_changes(holds, "account_no", zero, zero, held))
     )
-    held = F.when(F.col("event_type") == "PLACE", F.col("amount_minor")).otherwise(-F.col("amount_minor"))
-    zero = F.lit(0)
-    changes = turnover.select("*", zero.alias("held")).unionByName(
-        holds.select("business_date", "account_no", zero.alias("debit"), zero.alias("credit"), held.alias("held"))
-    )
-    by_day = changes.groupBy("account_no", "business_date").agg(
-        *(F.sum(name).alias(name) for name in ("debit", "credit", "held"))
-    )
+    by_day = changes.groupBy("account_no", "business_date").agg(F.sum("debit"), F.sum("credit"), F.sum("held"))
+    by_day = by_day.toDF("account_no", "business_date", "debit", "credit", "held")
     first_seen = by_day.groupBy("account_no").agg(F.min("business_date").alias("seen_on"))
     start, end = F.lit(run.first_date), F.lit(run.last_date)
-    since = F.least(F.coalesce("opened_on", "seen_on"), "seen_on", F.when(F.col("opening_minor").isNotNull(), start))
+    since = F.least("opened_on", "seen_on", F.when(F.col("opening_minor").isNotNull(), start))
     days = (
         accounts.join(opening, "account_no", "left")
         .join(first_seen, "account_no", "left")
-        .withColumn("since", F.greatest(since, start))
+        .withColumn("since", since)
         .where(F.col("since") <= end)
+        .withColumn("since", F.greatest("since", start))
         .withColumn("business_date", F.explode(F.sequence("since", end)))
         .join(by_day, ["account_no", "business_date"], "left")
     )
     return _cumulated(run, days)
+
+
+def _changes(rows: DataFrame, account: str, debit: Column, credit: Column, held: Column) -> DataFrame:
+    amounts = (value.cast("bigint").alias(name) for name, value in (("debit", debit), ("credit", credit), ("held", held)))
+    return rows.select("business_date", F.col(account).alias("account_no"), *amounts)
 
 
 def _cumulated(run: Run, days: DataFrame) -> DataFrame:
@@ -150,17 +145,18 @@ def _of_dates(run: Run, by_ledger_no: bool = False) -> sql.Composable:
 
 def _write(context: StepContext, table: str, view: str, key: str, condition: sql.Composable) -> int:
     """Copy rows of a view to a lake table; Failed when the counts differ."""
-    rows = _read(context, view, key, condition).withColumn("run_id", F.lit(context.run.run_id).cast("bigint"))
-    written = store.write(context, table, rows.select(*TABLES[table].columns))
-    _, _, expected = _bounds(context, view, key, condition)
+    low, high, expected = _bounds(context, view, key, condition)
+    rows = _read(context, view, key, condition, (low, high, expected))
+    own = rows.withColumn("run_id", F.lit(context.run.run_id).cast("bigint"))
+    written = store.write(context, table, own.select(*TABLES[table].columns))
     if written != expected:
         raise Failed(f"{table}: night.{view} holds {expected} rows of the run, {written} were written")
     return written
 
 
-def _read(context: StepContext, view: str, key: str, condition: sql.Composable) -> DataFrame:
+def _read(context: StepContext, view: str, key: str, condition: sql.Composable, bounds: tuple[int, int, int]) -> DataFrame:
     """Rows of a `night` view, read by several tasks in ranges of `key` when there are many."""
-    low, high, count = _bounds(context, view, key, condition)
+    low, high, count = bounds
     partitions = min(PARTITIONS_MAX, max(1, math.ceil(count / ROWS_A_PARTITION)))
     query = sql.SQL("select * from {} where {}").format(sql.Identifier("night", view), condition)
     if partitions == 1:

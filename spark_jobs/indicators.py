@@ -59,11 +59,9 @@ def _measured(pack: Pack, source: Source, frame: DataFrame) -> DataFrame:
 
 
 def _borrowers(loans: DataFrame) -> DataFrame:
-    """Borrowers with their balance over all their loans and its rank; a customer without a row counts alone."""
-    balances = loans.groupBy(*_GROUP, F.coalesce("borrower_ref", "borrower_customer_no").alias("borrower")).agg(
-        F.sum("outstanding_principal_minor").alias("balance_minor")
-    )
-    largest_first = Window.partitionBy(*_GROUP).orderBy(F.desc("balance_minor"), "borrower")
+    """Borrowers with their balance over all their loans and its rank from the largest."""
+    balances = loans.groupBy(*_GROUP, "borrower_ref").agg(F.sum("outstanding_principal_minor").alias("balance_minor"))
+    largest_first = Window.partitionBy(*_GROUP).orderBy(F.desc("balance_minor"), "borrower_ref")
     return balances.withColumn("balance_rank", F.row_number().over(largest_first))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from lake.steps import StepContext, StepResult
 from lake.tables import TABLES
 
 LISTED_MAX = 200
+WRITES_AT_ONCE = 3
 _PLATFORMS = """
 select platform_id, min(onboarded_on) from night.platform
  where (%(known)s::timestamptz is null or recorded_at <= %(known)s) and (%(only)s::text is null or platform_id = %(only)s)
@@ -146,19 +148,21 @@ def _source(verdict: Verdict, sizes: dict[Path, int]) -> frames.Source:
 
 def _land(context: StepContext, sources: Sequence[frames.Source]) -> dict[str, int]:
     """Write every landed table, one pass a kind over all dates; a kind without files clears what an earlier try wrote."""
-    written = {}
-    for name, kind in KINDS.items():
+
+    def land_kind(name: str) -> int:
         of_kind = [source for source in sources if source.kind == name]
-        written[kind.table] = _write(
-            context, kind.table, of_kind, lambda tasks, name=name: frames.landing(tasks, context.run.run_id, name)
-        )
-    return written
+        return _write(context, KINDS[name].table, of_kind, lambda tasks: frames.landing(tasks, context.run.run_id, name))
+
+    # most of a small write is planning and commit: a few at a time keep both cores busy
+    with ThreadPoolExecutor(WRITES_AT_ONCE) as writers:
+        return dict(zip((kind.table for kind in KINDS.values()), writers.map(land_kind, KINDS), strict=True))
 
 
 def _write(context: StepContext, table: str, sources: Sequence[frames.Source], work: Callable[..., Any]) -> int:
-    ddl = TABLES[table].ddl
     if not sources:
-        return store.write(context, table, context.spark.createDataFrame([], ddl))
+        nothing = context.spark.table(TABLES[table].identifier).where(F.lit(False))
+        return store.write(context, table, nothing)
+    ddl = TABLES[table].ddl
     tasks = frames.share(sources, [source.size_bytes for source in sources])
     return store.write(context, table, _per_task(context, len(tasks), work(tasks), ddl))
 

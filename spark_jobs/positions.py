@@ -23,11 +23,11 @@ REPAYMENT_TYPES = ("PRINCIPAL", "INTEREST", "COMPENSATORY", "COMPENSATORY_REPAYM
 
 
 def complete_dates(file_control: DataFrame, platform_id: str | None) -> DataFrame:
-    """(platform_id, business_date) of which every expected file was accepted; files of unknown kind do not count.
+    """(platform_id, business_date) of which every expected file was accepted; files that nobody expects do not count.
 
     >>> complete_dates(store.of_run(context, "file_control"), context.run.platform_id)  # doctest: +SKIP
     """
-    known = file_control.where("file_kind <> ''")
+    known = file_control.where("file_kind <> '' and coalesce(reason_code, '') <> 'UNEXPECTED'")
     if platform_id:
         known = known.where(F.col("platform_id") == platform_id)
     files = known.groupBy("platform_id", "business_date", "sender_id", "file_kind").agg(

@@ -32,9 +32,7 @@ def run(context: StepContext) -> StepResult:
         engine.provide("carried", carried)
         engine.provide("match_history", remembered_matches(context, rules))
         run_statements(engine, statements(rules, scope(context, oldest(carried))))
-        tables = {
-            name: store.write(context, name, engine.frame(f"out_{name}").select(*TABLES[name].columns)) for name in WRITTEN
-        }
+        tables = {name: store.write(context, name, engine.frame(f"out_{name}").select(*TABLES[name].columns)) for name in WRITTEN}
         return StepResult(records_read(engine), sum(tables.values()), tables, {"rows": dict(engine.rows), **by_code(engine)})
     finally:
         engine.close()
@@ -69,7 +67,7 @@ def scope(context: StepContext, opened: date | None) -> Scope:
     """Dates and clock of a run; the calendar reaches back to the oldest open item."""
     run, settings = context.run, context.settings
     start = min(run.first_date, opened or run.first_date)
-    return Scope(run.run_id, run.first_date, run.last_date, start, settings.calendar, settings.zone, settings.cutoff)
+    return Scope(run.run_id, run.first_date, run.last_date, start, settings.zone, settings.calendar, settings.cutoff)
 
 
 def records_read(engine: SparkEngine) -> int:

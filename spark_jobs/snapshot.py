@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PACK = "CN_2017"
 FINDING = "LD_GT_BD"
+UNKNOWN_PERSON = "customer-"
+"""How the token of a person begins whose customer row has not come."""
 _LOAN = ("platform_id", "loan_no")
 _ISSUE = (*_LOAN, "issue_no")
 _CLAIM = ("platform_id", "claim_no")
@@ -128,7 +130,7 @@ def cross_checks(loans: DataFrame, claims: DataFrame) -> dict[str, Any]:
     loan_row = loans.join(per_loan, ["business_date", *_LOAN], "left").agg(
         F.expr(f"count_if(finding = '{FINDING}')").alias("lender_dpd_above_borrower_dpd"),
         F.count_if(differs).alias("loans_whose_claims_differ"),
-        F.expr("count_if(borrower_ref is null)").alias("loans_without_customer"),
+        F.expr(f"count_if(startswith(borrower_ref, '{UNKNOWN_PERSON}'))").alias("loans_without_customer"),
     )
     claim_row = claims.agg(
         F.expr("count_if(is_open and principal_minor <> outstanding_principal_minor)").alias("claims_reported_otherwise")
@@ -219,11 +221,13 @@ def _claim_events(paid: DataFrame, first_rows: DataFrame) -> DataFrame:
 
 
 def _with_ref(frame: DataFrame, people: DataFrame, dates: DataFrame, customer: str, ref: str) -> DataFrame:
-    """The token of a person, `id_hash` of the customer row in force on the date; null when no such row came."""
+    """The token of a person: `id_hash` of the customer row in force on the date, else one made of the customer number."""
     refs = on_dates(people, dates).select(
-        "platform_id", "business_date", F.col("customer_no").alias(customer), F.col("id_hash").alias(ref)
+        "platform_id", "business_date", F.col("customer_no").alias(customer), F.col("id_hash").alias("_id_hash")
     )
-    return frame.join(refs, ["platform_id", "business_date", customer], "left")
+    fallback = F.concat(F.lit(UNKNOWN_PERSON), F.expr(f"substring(sha2(concat_ws('|', platform_id, {customer}), 256), 1, 32)"))
+    joined = frame.join(refs, ["platform_id", "business_date", customer], "left")
+    return joined.withColumn(ref, F.coalesce("_id_hash", fallback)).drop("_id_hash")
 
 
 def _bucket(days: str) -> Column:

@@ -49,7 +49,9 @@ def batch(settings: Settings, submissions: Sequence[Submission]) -> dict[str, An
     holds: list[dict[str, Any]] = []
     for index, submission in enumerate(submissions):
         body = submission.body
-        answers.append({"o": index, "scope": submission.scope, "key": submission.key, "hash": digest(body), "body": body.decode()})
+        answers.append(
+            {"o": index, "scope": submission.scope, "key": submission.key, "hash": digest(body), "body": body.decode()}
+        )
         for order in submission.orders:
             _take_apart(order, len(orders), orders, movements, holds)
     return {

@@ -140,7 +140,9 @@ def decode(kind: type[Body], raw: bytes) -> Body:
         body: Body = DECODERS[kind].decode(raw)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `")
-        raise Problem("BODY_INVALID", str(error), field=where.rstrip("`").removeprefix("$").removeprefix("."), what=what) from None
+        raise Problem(
+            "BODY_INVALID", str(error), field=where.rstrip("`").removeprefix("$").removeprefix("."), what=what
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem("MALFORMED_JSON", f"the body is not JSON: {error}") from None
     return body

@@ -16,11 +16,16 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
 
     @app.command()
-    def setup(as_json: Json = False) -> None:
+    def setup(
+        pages: Annotated[bool, typer.Option("--pages", help="also Chromium, for the tests of the pages")] = False,
+        as_json: Json = False,
+    ) -> None:
         """Fetch the jars of Spark and HBase and compile our Java; what is there already is kept."""
-        from fundwatch.services import jars
+        from fundwatch.services import jars, system
         from fundwatch.settings import load
 
+        if pages:
+            system.require("chromium")
         made = jars.set_up(load())
         words = {name: "made" if new else "there" for name, new in made.items()}
         emit({**words, "skipped": not any(made.values())}, as_json, lambda _: _lines(words))
@@ -68,10 +73,10 @@ def _table(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=str(result["home"]), title_justify="left")
-    for column in ("service", "state", "pid", "address", "memory", "since"):
-        table.add_column(column, justify="right" if column in {"pid", "memory"} else "left")
+    for column in ("service", "state", "pid", "address", "memory", "since (UTC)"):
+        table.add_column(column, justify="right" if column in {"pid", "memory"} else "left", overflow="fold")
     for row in result["services"]:
         memory = "" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 1_000_000:,.0f} MB"
         values = ("" if row[key] is None else str(row[key]) for key in ("pid", "address"))
-        table.add_row(row["service"], row["state"], *values, memory, row["since"] or "")
+        table.add_row(row["service"], row["state"], *values, memory, (row["since"] or "").removesuffix("+00:00"))
     console.print(table)

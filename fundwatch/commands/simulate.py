@@ -93,9 +93,14 @@ def check(
         if (date.fromisoformat(item["business_date"]), item["platform_id"]) in published
     ]
     result = compare(expected_findings(items), found) | {"published_dates": len({day for day, _ in published})}
+    # nothing published means nothing checked, which is no success
+    result["ok"] = result["ok"] and bool(published)
     emit(result, as_json, _show_score)
     if not result["ok"]:
-        raise CheckFailed(f"{len(result['missed'])} planted faults missed, {len(result['extra'])} findings not planted")
+        raise CheckFailed(
+            f"{len(result['missed'])} planted faults missed, {len(result['extra'])} findings not planted, "
+            f"{result['published_dates']} dates published"
+        )
 
 
 def read_published(database_url: str) -> tuple[set[tuple[date, str]], set[Any]]:

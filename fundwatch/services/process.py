@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,9 +124,11 @@ def stop(settings: Settings, name: str, how: signal.Signals = signal.SIGTERM, pa
     state = recorded(settings, name)
     process = _process(state) if state is not None else None
     if state is not None and process is not None:
-        process.send_signal(how)
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(how)
         if not _gone(state, patience_s):
-            os.killpg(state.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(state.pid, signal.SIGKILL)
             if not _gone(state, KILL_WAIT_S):
                 raise Failed(f"{name} (pid {state.pid}) does not end; see {state.log}")
     _state_path(settings, name).unlink(missing_ok=True)
@@ -144,7 +147,7 @@ def wait_ready(settings: Settings, state: Started, ready: Callable[[], str | Non
             return
         if _process(state) is None:
             stop(settings, state.name)
-            raise ServiceMissing(f"{state.name} ended while starting{_last_line(Path(state.log))}; see {state.log}")
+            raise ServiceMissing(f"{state.name} ended before it was ready{_last_line(Path(state.log))}; see {state.log}")
         if time.monotonic() > deadline:
             stop(settings, state.name)
             raise ServiceMissing(f"{state.name} was not ready after {patience_s:.0f} s ({why}); see {state.log}")

@@ -13,7 +13,7 @@ PACKAGES = {
     "java": "openjdk-17-jdk-headless",
     "javac": "openjdk-17-jdk-headless",
     "mvn": "maven",
-    "chromium": "chromium",
+    "chromium": "chromium fonts-wqy-microhei",  # a browser without Chinese glyphs shows boxes
 }
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,102 +14,11 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 END = "2026-08-31"
-DAYS = 6
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-class Night:
-    """A home with running services and a loaded world; runs commands as a person would."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.world = home / "world"
-        self.environment = os.environ | {
-            "FUNDWATCH_HOME": str(home),
-            "FUNDWATCH_CLOCK": "simulated",
-            "FUNDWATCH_SPARK_MEMORY": "1g",
-            "PYTHONPATH": str(PROJECT),
-        }
-        self.environment.pop("FUNDWATCH_SPARK_REMOTE", None)
-
-    def command(self, *arguments: str, expect: int = 0, **environment: str) -> dict[str, Any]:
-        """Run a command and give back its JSON object; its exit code must be the expected one."""
-        done = subprocess.run(
-            [sys.executable, "-m", "fundwatch.cli", *arguments, "--json"],
-            env=self.environment | environment,
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
-        lines = done.stdout.strip().splitlines()
-        return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {"stderr": done.stderr}
-
-    @property
-    def spark_remote(self) -> str:
-        """Address of the home's Connect server."""
-        address = json.loads((self.home / "services" / "spark.json").read_text())["address"]
-        return f"sc://localhost:{address.rpartition(':')[2]}"
-
-    def dag(self, business_date: str) -> dict[str, Any]:
-        """Run the nightly DAG in process with Airflow's own environment."""
-        script = (
-            "import json, sys; from fundwatch.demo import prepare_airflow, run_dag; from fundwatch.settings import load;"
-            "prepare_airflow(load()); print(json.dumps(run_dag(load(), sys.argv[1])))"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script, business_date],
-            env=self.environment,
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-        assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
-        return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-@pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
-    it = Night(tmp_path_factory.mktemp("night"))
-    try:
-        it.command("up")
-        it.command(
-            "simulate",
-            "--seed",
-            "11",
-            "--platforms",
-            "2",
-            "--customers",
-            "120",
-            "--history-months",
-            "6",
-            "--days",
-            str(DAYS),
-            "--end",
-            END,
-            "--out",
-            str(it.world),
-        )
-        it.command("load", str(it.world))
-        yield it
-    finally:
-        it.command("down")
-
-
-@pytest.fixture(scope="module")
-def published(night: Night) -> dict[str, Any]:
-    """The night run once through its DAG, over every date of the world."""
-    result = night.dag(END)
-    assert result["state"] == "success", result
-    return result
-
-
-def test_the_dag_publishes_the_night_and_the_answer_key_is_found_exactly(night: Night, published: dict[str, Any]) -> None:
+def test_the_dag_publishes_the_night_and_the_answer_key_is_found_exactly(night: Any, published: dict[str, Any]) -> None:
     assert all(task["state"] == "success" for task in published["tasks"].values())
     check = night.command("check", str(night.world))
     assert check["ok"] is True
@@ -120,15 +27,15 @@ def test_the_dag_publishes_the_night_and_the_answer_key_is_found_exactly(night: 
         assert (counts["missed"], counts["extra"]) == (0, 0)
 
 
-def test_a_night_run_twice_has_nothing_to_do(night: Night, published: dict[str, Any]) -> None:
+def test_a_night_run_twice_has_nothing_to_do(night: Any, published: dict[str, Any]) -> None:
     assert night.command("nightly", "--to", END)["skipped"] is True
 
 
-def test_the_ledger_verifies_after_the_load(night: Night, published: dict[str, Any]) -> None:
+def test_the_ledger_verifies_after_the_load(night: Any, published: dict[str, Any]) -> None:
     assert night.command("ledger", "verify")["ok"] is True
 
 
-def test_the_figure_set_is_built_and_verified_offline(night: Night, published: dict[str, Any]) -> None:
+def test_the_figure_set_is_built_and_verified_offline(night: Any, published: dict[str, Any]) -> None:
     built = night.command("report", "build", "--pack", "CN_2017", "--platform", "P01", "--period", END[:7])
     assert night.command("report", "verify", built["path"])["ok"] is True
 
@@ -142,7 +49,7 @@ def _of_dates(content: dict[str, Any], dates: list[str]) -> dict[str, Any]:
     return {table: {day: entry for day, entry in days.items() if day in dates} for table, days in content.items()}
 
 
-def test_five_dates_in_one_pass_and_one_by_one_give_the_same_content(night: Night, published: dict[str, Any]) -> None:
+def test_five_dates_in_one_pass_and_one_by_one_give_the_same_content(night: Any, published: dict[str, Any]) -> None:
     dates = [f"2026-08-{day:02d}" for day in range(27, 32)]
     environment = {"FUNDWATCH_SPARK_REMOTE": night.spark_remote}
     together = night.command("nightly", "--from", dates[0], "--to", dates[-1], **environment)
@@ -156,7 +63,7 @@ def test_five_dates_in_one_pass_and_one_by_one_give_the_same_content(night: Nigh
 
 
 def test_a_step_killed_half_way_leaves_nothing_published_and_its_rerun_gives_the_same_content(
-    night: Night, published: dict[str, Any]
+    night: Any, published: dict[str, Any]
 ) -> None:
     first = night.command("run", "show")
     opened = night.command("run", "open", "--from", END, "--to", END)

@@ -263,17 +263,17 @@ def test_a_loan_not_yet_disbursed_or_known_later_is_not_there(book: Book) -> Non
 
 def test_only_dates_with_every_file_accepted_are_complete(spark: SparkSession) -> None:
     files = [
-        ("P01", date(2026, 8, 30), "P01", "loans", "ACCEPTED"),
-        ("P01", date(2026, 8, 30), "P01", "claims", "ACCEPTED"),
-        ("P01", date(2026, 8, 30), "P01", "", "REFUSED"),
-        ("P01", D, "P01", "loans", "ACCEPTED"),
-        ("P01", D, "P01", "claims", "MISSING"),
-        ("P02", D, "P02", "loans", "REFUSED"),
-        ("P03", D, "P03", "loans", "ACCEPTED"),
+        ("P01", date(2026, 8, 30), "P01", "loans", "ACCEPTED", None),
+        ("P01", date(2026, 8, 30), "P01", "claims", "ACCEPTED", None),
+        ("P01", date(2026, 8, 30), "P01", "", "REFUSED", "SCHEMA"),
+        ("P01", date(2026, 8, 30), "P01", "payments", "REFUSED", "UNEXPECTED"),
+        ("P01", D, "P01", "loans", "ACCEPTED", None),
+        ("P01", D, "P01", "claims", "MISSING", "MISSING"),
+        ("P02", D, "P02", "loans", "REFUSED", "HASH"),
+        ("P03", D, "P03", "loans", "ACCEPTED", None),
     ]
-    frame = spark.createDataFrame(
-        files, "platform_id string, business_date date, sender_id string, file_kind string, state string"
-    )
+    ddl = "platform_id string, business_date date, sender_id string, file_kind string, state string, reason_code string"
+    frame = spark.createDataFrame(files, ddl)
     found = {(row.platform_id, row.business_date) for row in complete_dates(frame, None).collect()}
     assert found == {("P01", date(2026, 8, 30)), ("P03", D)}
     assert [row.platform_id for row in complete_dates(frame, "P03").collect()] == ["P03"]

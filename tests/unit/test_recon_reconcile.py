@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
@@ -19,9 +20,15 @@ from recon.on_duckdb import create_inputs, reconciled
 from recon.outputs import WRITTEN
 from recon.pipeline import Scope
 
+
+def at(*parts: int) -> datetime:
+    """A UTC moment as the lake stores it: without zone."""
+    return datetime(*parts, tzinfo=UTC).replace(tzinfo=None)  # type: ignore[arg-type,misc]
+
+
 DAY = date(2026, 8, 3)
-NOON = datetime(2026, 8, 3, 4)
-NEAR_CUTOFF = datetime(2026, 8, 3, 14, 30)  # 22:30 in Shanghai, cut-off 23:00
+NOON = at(2026, 8, 3, 4)
+NEAR_CUTOFF = at(2026, 8, 3, 14, 30)  # 22:30 in Shanghai, cut-off 23:00
 P = "P01"
 LENDER, BORROWER, OTHER, INCOME = "P01-L-1", "P01-B-1", "P01-L-2", "P01-F-INCOME"
 SPECIAL, CHANNEL, PAYABLE = "P01-X-SPECIAL", "P01-X-CHANNEL-PC01", "P01-X-WITHDRAWAL"
@@ -118,8 +125,8 @@ def lake_rows(books: Books) -> Rows:
         v, b, opening = closing(books.v, day), closing(books.b, day), closing(books.b, day - timedelta(days=1))
         for account, role in ROLES.items():
             rows["ledger_balance"].append(
-                row("ledger_balance", **base, business_date=day, account_no=account, account_role=role, is_control=account in CONTROL,
-                    opening_minor=opening[account], closing_minor=b[account]))  # fmt: skip
+                row("ledger_balance", **base, business_date=day, account_no=account, account_role=role,
+                    is_control=account in CONTROL, opening_minor=opening[account], closing_minor=b[account]))  # fmt: skip
             if account not in CONTROL:
                 rows["virtual_balance"].append(
                     row("virtual_balance", **base, business_date=day, account_no=account,
@@ -144,7 +151,7 @@ def run(rows: Rows, first: date, last: date, carried: list[dict[str, Any]] = (),
             insert(connection, table, [r for r in content if first <= r["business_date"] <= last])
         insert(connection, "carried", list(carried))
         insert(connection, "match_history", list(history))
-        scope = Scope(1, first, last, min([first, *(r["opened_on"] for r in carried)]))
+        scope = Scope(1, first, last, min([first, *(r["opened_on"] for r in carried)]), ZoneInfo("Asia/Shanghai"))
         with reconciled(connection, scope) as views:
             results: Rows = {}
             for table in WRITTEN:
@@ -218,7 +225,7 @@ def assert_promise(books: Books, result: Rows) -> None:
 def test_books_that_agree_give_matches_and_no_open_item() -> None:
     result = reconcile(truth())
     assert codes(result) == []
-    assert [(r["recon_id"], r["match_key"]) for r in sorted(result["match_group"], key=lambda r: (r["recon_id"], r["match_key"]))] == [
+    assert sorted((r["recon_id"], r["match_key"]) for r in result["match_group"]) == [
         ("R3", "R1#1"), ("R3", "T1#1"), ("R3", "T1#2"), ("R3", "W1#1"), ("R4", "R1"), ("R4", "W1"),
     ]  # fmt: skip
     assert all(r["amount_minor"] == 0 for r in result["balance_equation"] if r["is_residual"])
@@ -266,7 +273,9 @@ def test_a_movement_only_the_bank_has_is_b02() -> None:
         ({"kind": "PRINCIPAL"}, "B07", "movement type differ"),
     ],
 )
-def test_an_attribute_that_differs_has_its_code_and_effects_of_both_books(change: dict[str, Any], code: str, differs: str) -> None:
+def test_an_attribute_that_differs_has_its_code_and_effects_of_both_books(
+    change: dict[str, Any], code: str, differs: str
+) -> None:
     books = truth()
     books.v = changed(books.v, "T1", **change)
     result = reconcile(books)
@@ -354,8 +363,8 @@ def test_near_the_cut_off_a_side_that_never_comes_is_b01_from_the_next_date_and_
 
 
 @pytest.mark.parametrize(("moment", "code"), [
-    (datetime(2026, 8, 3, 13, 0), "B14"), (datetime(2026, 8, 3, 12, 59, 59), "B01"), (datetime(2026, 8, 3, 17, 0), "B14"),
-    (datetime(2026, 8, 2, 17, 0), "B14"), (datetime(2026, 8, 2, 17, 0, 1), "B01"),
+    (at(2026, 8, 3, 13, 0), "B14"), (at(2026, 8, 3, 12, 59, 59), "B01"), (at(2026, 8, 3, 17, 0), "B14"),
+    (at(2026, 8, 2, 17, 0), "B14"), (at(2026, 8, 2, 17, 0, 1), "B01"),
 ])  # fmt: skip
 def test_the_window_is_two_hours_around_either_cut_off_of_the_date(moment: datetime, code: str) -> None:
     books = truth()
@@ -420,6 +429,17 @@ def test_a_missing_file_raises_b24_only_and_leaves_its_date_uncompared() -> None
     assert {r["business_date"] for r in result["balance_equation"]} == {DAY, books.dates()[2]}
     assert "P01.postings is not accepted: MISSING" in item(result, "B24", middle)["explanation"]
     assert_promise(books, result)
+
+
+def test_a_file_refused_beside_the_accepted_one_is_b24_on_a_compared_date_and_an_unexpected_one_too() -> None:
+    books = truth()
+    books.b = without(books.b, "T1")
+    rows = lake_rows(books)
+    first = rows["file_control"][0]
+    rows["file_control"].append(first | {"state": "REFUSED", "reason_code": "DUPLICATE", "file_name": "again.csv.gz"})
+    rows["file_control"].append(first | {"state": "REFUSED", "reason_code": "UNEXPECTED", "file_kind": "notes"})
+    result = run(rows, DAY, DAY)
+    assert codes(result) == ["B01", "B24", "B24"]
 
 
 def test_the_nearest_candidate_is_named() -> None:
@@ -504,7 +524,9 @@ moves = st.builds(
     st.booleans(),
 )
 mutations = st.lists(
-    st.tuples(st.sampled_from(["drop", "double", "amount", "account", "kind", "later"]), st.sampled_from("vbc"), st.integers(0, 30)),
+    st.tuples(
+        st.sampled_from(["drop", "double", "amount", "account", "kind", "later"]), st.sampled_from("vbc"), st.integers(0, 30)
+    ),
     max_size=6,
 )
 alterations = st.dictionaries(

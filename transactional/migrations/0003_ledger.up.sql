@@ -75,6 +75,7 @@ CREATE TABLE ledger.hold_event (
   business_date date NOT NULL,
   UNIQUE (platform_id, hold_no, event_type)
 );
+CREATE INDEX hold_event_account ON ledger.hold_event (account_id);
 CREATE TABLE ledger.seal_block (
   block_no bigint PRIMARY KEY,
   first_ledger_no bigint NOT NULL,

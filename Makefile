@@ -1,0 +1,74 @@
+# Two commands for a bare machine: `make demo` and `make test`. No registry's host is named here: index and CA come from your own pip or uv settings.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+PY    ?= python3
+UV    := .uv/bin/uv
+BIN   := .venv/bin
+LOCKS := core airflow
+
+# uv does not read pip's settings: hand on the index and the CA file when they are set and uv's own are not.
+define UV_SETTINGS
+index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PY) -m pip config get global.index-url 2>/dev/null || true)}}"
+[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"
+certificates="$${SSL_CERT_FILE:-$${PIP_CERT:-$$($(PY) -m pip config get global.cert 2>/dev/null || true)}}"
+[ -z "$$certificates" ] || export SSL_CERT_FILE="$$certificates"
+export UV_SYSTEM_CERTS="$${UV_SYSTEM_CERTS:-1}" UV_PYTHON_DOWNLOADS="$${UV_PYTHON_DOWNLOADS:-never}"
+export UV_LINK_MODE="$${UV_LINK_MODE:-hardlink}" UV_HTTP_TIMEOUT="$${UV_HTTP_TIMEOUT:-180}"
+endef
+export UV_SETTINGS
+WITH_UV := eval "$$UV_SETTINGS";
+
+.PHONY: env lock demo test check bench down clean
+
+env: .venv/.ok .venv-airflow/.ok
+
+demo: env
+	$(BIN)/fundwatch demo
+
+test: check
+	$(BIN)/fundwatch setup --pages
+	$(BIN)/pytest --ignore=tests/dags
+	.venv-airflow/bin/pytest tests/dags --confcutdir=tests/dags -p no:cacheprovider
+
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: env
+	$(BIN)/python -m bench
+
+down:
+	@if [ -x $(BIN)/fundwatch ]; then $(BIN)/fundwatch down; else echo "nothing is installed, nothing runs"; fi
+
+clean: down
+	rm -rf .venv .venv-airflow .uv .cache .fundwatch
+
+# Write requirements/*.txt anew from requirements/*.in; they must name hashes and no host.
+lock: | $(UV)
+	$(WITH_UV) for name in $(LOCKS) uv; do \
+	  $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements/$$name.in -o requirements/$$name.txt; \
+	done
+	! grep -n '://' requirements/*.txt
+
+$(UV): requirements/uv.txt
+	@$(PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || { echo "Python 3.11 or 3.12 is needed: make PY=python3.11"; exit 1; }
+	@$(PY) -c 'import ensurepip, venv' || { echo "run: sudo apt-get install -y python3-venv"; exit 1; }
+	$(PY) -m venv --clear .uv
+	.uv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+.venv/.ok: requirements/core.txt pyproject.toml | $(UV)
+	$(WITH_UV) $(UV) venv -q --allow-existing -p $(PY) .venv
+	$(WITH_UV) $(UV) pip sync --python $(BIN)/python --require-hashes $<
+	$(WITH_UV) $(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv-airflow/.ok: requirements/airflow.txt | $(UV)
+	$(WITH_UV) $(UV) venv -q --allow-existing -p $(PY) .venv-airflow
+	$(WITH_UV) $(UV) pip sync --python .venv-airflow/bin/python --require-hashes $<
+	touch $@

@@ -1,0 +1,64 @@
+"""`fundwatch report build | verify | explain`: figure sets for supervisors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+_JSON = typer.Option(False, "--json", help="One JSON object as the last line.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group `report`."""
+    group = typer.Typer(no_args_is_help=True, help=__doc__)
+    group.command("build")(build)
+    group.command("verify")(verify)
+    group.command("explain")(explain)
+    app.add_typer(group, name="report")
+
+
+def build(
+    pack: str = typer.Option("CN_2017", help="Rule pack."),
+    platform: str = typer.Option(..., help="Platform, for example P01."),
+    period: str = typer.Option(..., help="Month, YYYY-MM; figures are as of its last date."),
+    as_json: bool = _JSON,
+) -> None:
+    """Write the figure set of a published month with its evidence rows and manifest."""
+    from domain.packs import Pack
+    from fundwatch.output import console, emit
+    from fundwatch.settings import load
+    from reports.bundle import build as build_bundle
+    from reports.published import publication, rows_of
+
+    settings, rules = load(), Pack.of(pack)
+    source = publication(settings, platform, period)
+    folder, is_new = build_bundle(rules, source, period, rows_of(settings, source), settings.reports_dir)
+    result: dict[str, Any] = {"folder": str(folder), "run_id": source.run_id, "skipped": not is_new}
+    emit(result, as_json, lambda _: console.print(f"{folder}" + ("" if is_new else " (unchanged)"), soft_wrap=True))
+
+
+def verify(folder: Path = typer.Argument(..., help="A bundle's folder."), as_json: bool = _JSON) -> None:
+    """Prove a bundle offline: hashes, and every figure from its rows; exit code 10 names what does not agree."""
+    from fundwatch.output import console, emit
+    from reports.verify import verify as verify_bundle
+
+    emit(
+        verify_bundle(folder),
+        as_json,
+        lambda result: console.print(f"{result['figures']} figures and {result['files']} files agree"),
+    )
+
+
+def explain(
+    folder: Path = typer.Argument(..., help="A bundle's folder."),
+    code: str = typer.Argument(..., help="Code of a figure, for example OVD_AMT."),
+    as_json: bool = _JSON,
+) -> None:
+    """Say how a figure came about: formula, law, numerator and denominator, queries and rows."""
+    from fundwatch.output import console, emit
+    from reports.explain import explain as explain_figure
+    from reports.explain import text
+
+    emit(explain_figure(folder, code), as_json, lambda result: console.print(text(result), soft_wrap=True, markup=False))

@@ -1,0 +1,1 @@
+"""Reports: one figure set a report, with its evidence rows, verifiable offline (architecture section 9)."""

@@ -1,0 +1,131 @@
+"""What the service's tests share: the app over a fresh database, a client with the admin key, and a small registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import psycopg
+import pytest
+from fastapi.testclient import TestClient
+
+from transactional.app import create_app
+
+REGISTRY: dict[str, Any] = {
+    "platforms": [
+        {
+            "platform_id": platform,
+            "name": platform,
+            "legal_name": f"{platform} Ltd",
+            "currency": "CNY",
+            "pack_id": "CN_2017",
+            "onboarded_on": "2026-01-01",
+        }
+        for platform in ("P01", "P02")
+    ],
+    "payment_companies": [{"paycom_id": "PC01", "name": "Pay", "platform_ids": ["P01", "P02"]}],
+    "parties": [
+        {"party_ref": f"PARTY-{n}", "party_type": "PERSON", "id_hash": f"{n:064x}", "name_masked": "L*", "phone_masked": None}
+        for n in (1, 2, 3)
+    ],
+    "customers": [
+        {
+            "platform_id": platform,
+            "customer_no": f"{platform}-C00000{n}",
+            "party_ref": f"PARTY-{n}",
+            "roles": ["INVESTOR", "BORROWERS"],
+            "opened_on": "2026-01-02",
+        }
+        for platform in ("P01", "P02")
+        for n in (1, 2, 3)
+    ],
+    "sub_accounts": [
+        {
+            "account_no": f"{platform}-{letter}-00000{n}",
+            "platform_id": platform,
+            "account_role": role,
+            "customer_no": f"{platform}-C00000{n}",
+            "currency": "CNY",
+        }
+        for platform in ("P01", "P02")
+        for letter, role in (("L", "INVESTOR"), ("B", "BORROWERS"))
+        for n in (1, 2, 3)
+    ]
+    + [
+        {"account_no": "P01-F-INCOME", "platform_id": "P01", "account_role": "PLATFORM_INCOME", "currency": "CNY"},
+        {"account_no": "P01-F-MARKETING", "platform_id": "P01", "account_role": "PLATFORM_MARKETING", "currency": "CNY"},
+        {
+            "account_no": "P01-L-USD",
+            "platform_id": "P01",
+            "account_role": "INVESTOR",
+            "customer_no": "P01-C000001",
+            "currency": "USD",
+        },
+    ],
+}
+CONTENT = ("registry.platform", "registry.account", "registry.party", "api.answer", "ledger.clock", "ledger.balance")
+POSTED = ("ledger.trade_order", "ledger.movement", "ledger.entry", "ledger.hold_event")
+
+
+@dataclass
+class Api:
+    """The running service as a platform sees it, and its tables as an auditor sees them."""
+
+    client: TestClient
+    admin_url: str
+    service_url: str
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def order(self, order_type: str, *movements: tuple[str, str, str, int], **more: Any) -> dict[str, Any]:
+        """Body of an order of P01 with a request number of its own; a movement is (type, debit, credit, amount)."""
+        names = ("movement_type", "debit_account", "credit_account", "amount_minor")
+        return {
+            "platform_id": "P01",
+            "request_no": f"REQ-{next(self.numbers)}",
+            "order_type": order_type,
+            "currency": "CNY",
+            "movements": [dict(zip(names, movement, strict=True)) for movement in movements],
+            **more,
+        }
+
+    def post(self, body: dict[str, Any], key: str | None = None, path: str = "/v1/orders") -> Any:
+        """Post under `key`, or one of its own."""
+        return self.client.post(path, json=body, headers={"Idempotency-Key": key or f"key-{next(self.numbers)}"})
+
+    def recharge(self, account: str, amount: int, **more: Any) -> Any:
+        """Bring money in from the payment company; asserts that it was posted."""
+        movement = ("RECHARGE", f"{account[:3]}-X-CHANNEL-PC01", account, amount)
+        answer = self.post(self.order("RECHARGE", movement, platform_id=account[:3], **more))
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def balance(self, account: str, **moments: str) -> dict[str, Any]:
+        """Answer of the balance endpoint."""
+        answer = self.client.get(f"/v1/accounts/{account}/balance", params=moments)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of a query, run by the owner of the tables."""
+        with psycopg.connect(self.admin_url) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def content(self) -> dict[str, Any]:
+        """A hash of every row of every table a request may change, sequences aside."""
+        return {
+            table: self.rows(f"SELECT md5(coalesce(string_agg(t::text, chr(10) ORDER BY t::text), '')) FROM {table} t")[0][0]
+            for table in CONTENT + POSTED
+        }
+
+
+@pytest.fixture
+def api(database: Any) -> Iterator[Api]:
+    """The service over a fresh database with two platforms, three people and their accounts."""
+    key = database.settings.secret("api_admin_key")
+    with TestClient(create_app(database.settings), headers={"Authorization": f"Bearer {key}"}) as client:
+        answer = client.post("/v1/registry", json=REGISTRY)
+        assert answer.status_code == 200, answer.text
+        yield Api(client, database.url("migrator"), database.url("service"))

@@ -1,0 +1,31 @@
+"""The sealer: gapless ledger numbers and the hash chain, outside the hot path (architecture section 6.5)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import asyncpg
+
+BLOCKS_A_CALL_MAX = 5
+PAUSE_S = 0.25
+log = logging.getLogger(__name__)
+
+
+async def seal_now(pool: Any) -> int:
+    """Seal every movement committed so far; returns how many were sealed."""
+    total = 0
+    while sealed := await pool.fetchval("SELECT ledger.seal_pending($1)", BLOCKS_A_CALL_MAX):
+        total += sealed
+    return total
+
+
+async def seal_forever(pool: Any) -> None:
+    """Seal what comes, again and again; a lost database is waited for, since sealing may lag but never skip."""
+    while True:
+        try:
+            await seal_now(pool)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            log.warning("sealing waits for the database: %s", error)
+        await asyncio.sleep(PAUSE_S)

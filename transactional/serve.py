@@ -1,0 +1,33 @@
+"""Run the service: `python -m transactional.serve --port N`, on loopback, one process = the one writer of money."""
+
+from __future__ import annotations
+
+import argparse
+
+import uvicorn
+
+from fundwatch.settings import load
+from transactional.app import create_app
+
+
+def main() -> None:
+    """Serve until stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    uvicorn.run(
+        create_app(load()),
+        host="127.0.0.1",
+        port=arguments.port,
+        loop="uvloop",
+        http="httptools",
+        workers=1,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+if __name__ == "__main__":
+    main()
