@@ -43,7 +43,7 @@ bench: env
 	$(BIN)/python -m bench
 
 down:
-	@if [ -x $(BIN)/fundwatch ]; then $(BIN)/fundwatch down; else echo "nothing is installed, nothing runs"; fi
+	@if [ -e .venv/.ok ]; then $(BIN)/fundwatch down; else echo "nothing is installed, nothing runs"; fi
 
 clean: down
 	rm -rf .venv .venv-airflow .uv .cache .fundwatch

@@ -147,14 +147,14 @@ def _execute(settings: Settings, run: Run, step: Step, spark: SparkSession | Non
     if spark is None or not step.spark:
         result: StepResult = module.run_without_spark(run, settings, [each.name for each in _before_publish()])
         return result
-    from lake.content import content
+    from lake.content import contents
     from lake.tables import TABLES
 
     context = StepContext(run, settings, spark)
     result = module.run(context)
     if step.after_publish:
         return result
-    hashes = {name: content(context, name) for name in result.tables if name in TABLES}
+    hashes = contents(context, [name for name, rows in result.tables.items() if rows and name in TABLES])
     return replace(result, detail={**result.detail, "content": hashes})
 
 

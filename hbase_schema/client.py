@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import partial
 from itertools import pairwise
+from operator import methodcaller
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -76,7 +78,7 @@ class HistoryClient:
         name, column, written = self._name(table), _column(qualifier), 0
         for batch in batches(rows):
             mutations = thrift.mutations(batch, column)
-            self._call(lambda client, sent=mutations: client.mutateRowsTs(name, sent, timestamp, {}))
+            self._call(methodcaller("mutateRowsTs", name, mutations, timestamp, {}))
             written += len(batch)
         return written
 
@@ -99,12 +101,13 @@ class HistoryClient:
         """The first `limit` rows from `start` (inclusive) to `stop` (exclusive); `reverse` walks down from `start`."""
         if not 0 < limit <= MAX_SCAN_ROWS:
             raise WrongUse(f"a scan takes 1 to {MAX_SCAN_ROWS} rows, not {limit}")
-        name, rows = self._name(table), []
+        name = self._name(table)
+        rows: list[Row] = []
         while len(rows) < limit:
-            at, wanted = start, limit - len(rows)
-            found = self._call(
-                lambda client, at=at, wanted=wanted: self._scan(client, name, at, stop, wanted, run_bound, reverse)
+            part = partial(
+                self._scan, name=name, start=start, stop=stop, limit=limit - len(rows), run_bound=run_bound, reverse=reverse
             )
+            found = self._call(part)
             _assert_ordered(rows[-1:] + found, reverse)
             if not found:
                 break

@@ -21,7 +21,7 @@ from domain.errors import Failed
 from hbase_schema import thrift
 from hbase_schema.fields import fixed_binary
 
-from Hbase_thrift import Hbase  # isort: skip
+from Hbase_thrift import Hbase  # type: ignore[import-not-found]  # isort: skip
 
 NAMES = ["row", "p"]
 _INT32 = struct.Struct("!i")

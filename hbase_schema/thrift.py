@@ -14,7 +14,7 @@ from thriftpy2.transport import TTransportException
 from domain.errors import Failed, FundwatchError, ServiceMissing
 
 # happybase registers its compiled interface under this name when it is imported
-from Hbase_thrift import BatchMutation, IllegalArgument, IOError, Mutation, TScan  # isort: skip
+from Hbase_thrift import BatchMutation, IllegalArgument, IOError, Mutation, TScan  # type: ignore[import-not-found]  # isort: skip
 
 CONNECTION_LOST = (TTransportException, OSError, EOFError, struct.error, IllegalArgument)
 """A dropped socket, a timeout, a torn frame, or a scanner that a restarted server does not know."""

@@ -63,10 +63,10 @@ def spark_session(settings: Settings, app: str) -> SparkSession:
 
     if settings.spark_remote:
         from pyspark.sql.connect.client.retries import DefaultPolicy
-        from pyspark.sql.connect.session import SparkSession as ConnectSession
 
         os.environ.setdefault("SPARK_CONNECT_AUTHENTICATE_TOKEN", settings.secret("connect_token"))
-        session = ConnectSession.builder.remote(settings.spark_remote).create()
+        # through the common builder: it also switches pyspark.sql.functions to their Connect form
+        session = SparkSession.builder.remote(settings.spark_remote).create()
         session._client.set_retry_policies([DefaultPolicy(max_retries=4, initial_backoff=200, max_backoff=1000)])
         return session
     os.environ["PYTHONPATH"] = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)

@@ -54,11 +54,7 @@ def balance_totals() -> list[Statement]:
     return [
         Statement("role_total", roles, keep=True),
         Statement("boundary_total", boundary),
-        Statement(
-            "scope",
-            "select distinct platform_id, currency, business_date from role_total",
-            keep=True,
-        ),
+        Statement("scope", "select distinct platform_id, currency, business_date from role_total"),
         Statement("channel_total", _channel_total(), keep=True),
     ]
 
@@ -159,7 +155,6 @@ def residuals() -> Statement:
         f"""
         select equation, {_SCOPE}, cast(sum(sign * amount_minor) as bigint) as residual_minor
         from equation_term group by equation, {_SCOPE}""",
-        keep=True,
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 BROADCAST_ROWS_MAX = 100_000
+_PROPAGATION = "spark.sql.constraintPropagation.enabled"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ class SparkEngine:
     def __init__(self, spark: SparkSession) -> None:
         self._spark = spark
         self._names: list[str] = []
+        self._propagates = str(spark.conf.get(_PROPAGATION))
         self.rows: dict[str, int] = {}
+        # Spark 4.1 fails to carry the constraints of a union over a checkpoint ("key not found").
+        spark.conf.set(_PROPAGATION, "false")
 
     def provide(self, name: str, frame: DataFrame) -> None:
         """Give an input to the statements as a view."""
@@ -70,7 +74,8 @@ class SparkEngine:
         return self._spark.table(name)
 
     def close(self) -> None:
-        """Drop the views; checkpoints go with them."""
+        """Drop the views (checkpoints go with them) and leave the session as it was."""
+        self._spark.conf.set(_PROPAGATION, self._propagates)
         for name in self._names:
             self._spark.catalog.dropTempView(name)
         self._names.clear()

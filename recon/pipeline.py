@@ -45,11 +45,7 @@ def calendar_days(scope: Scope) -> Statement:
 
     days = Calendar.of(scope.calendar).days(scope.calendar_from, scope.last_date)
     rows = ", ".join(f"(date '{day}', {ordinal}, {closes(day - timedelta(days=1))}, {closes(day)})" for day, _, ordinal in days)
-    return Statement(
-        "calendar_day",
-        f"select * from (values {rows}) as t(business_date, working_ordinal, opened_at, closed_at)",
-        keep=True,
-    )
+    return Statement("calendar_day", f"select * from (values {rows}) as t(business_date, working_ordinal, opened_at, closed_at)")
 
 
 def statements(rules: RuleSet, scope: Scope) -> list[Statement]:

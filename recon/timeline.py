@@ -144,7 +144,6 @@ def item_days() -> Statement:
         join complete_date d on d.platform_id = i.platform_id and d.business_date >= i.event_date
           and (i.next_event_date is null or d.business_date < i.next_event_date)
         where i.outcome <> 'MATCHED'""",
-        keep=True,
     )
 
 
@@ -196,7 +195,6 @@ def effects() -> Statement:
         from booked
         group by item_id, recon_id, platform_id, currency, business_date, outcome, book, account_no
         having sum(change_minor) <> 0""",
-        keep=True,
     )
 
 

@@ -44,7 +44,8 @@ class Database:
 
     def url(self, role: str) -> str:
         """``postgresql://`` URL of one of the roles."""
-        return self.settings.database_url(role)
+        host, port = self.settings.service_address(postgres.NAME)
+        return f"postgresql://{role}:{self.settings.secret(f'pg_{role}')}@{host}:{port}/{self.name}"
 
 
 @pytest.fixture(scope="session")
@@ -86,15 +87,15 @@ def test_settings(postgres_settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def database(test_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def database(test_settings: Settings) -> Iterator[Database]:
     """A fresh migrated database."""
-    yield from _database(test_settings, monkeypatch, TEMPLATE)
+    yield from _database(test_settings, TEMPLATE)
 
 
 @pytest.fixture
-def empty_database(postgres_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def empty_database(postgres_settings: Settings) -> Iterator[Database]:
     """A fresh database owned by migrator in which no migration has run."""
-    yield from _database(postgres_settings, monkeypatch, "template0")
+    yield from _database(postgres_settings, "template0")
 
 
 @pytest.fixture(scope="session")
@@ -133,15 +134,15 @@ def spark(test_settings: Settings) -> Iterator[SparkSession]:
         session.stop()
 
 
-def _database(settings: Settings, patch: pytest.MonkeyPatch, template: str) -> Iterator[Database]:
+def _database(settings: Settings, template: str) -> Iterator[Database]:
     name = f"t_{uuid.uuid4().hex[:16]}"
-    address = settings.service_address(postgres.NAME)
+    host, port = settings.service_address(postgres.NAME)
     _administrate(settings, "create database {} template {} owner migrator", name, template)
-    patch.setenv("FUNDWATCH_DATABASE_URL", f"postgresql://{address[0]}:{address[1]}/{name}")
     try:
-        yield Database(name, settings)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FUNDWATCH_DATABASE_URL", f"postgresql://{host}:{port}/{name}")
+            yield Database(name, settings)
     finally:
-        patch.delenv("FUNDWATCH_DATABASE_URL")
         _administrate(settings, "drop database {} with (force)", name)
 
 

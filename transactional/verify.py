@@ -42,14 +42,13 @@ WHERE (m.currency, m.effective_at, m.recorded_at, m.business_date, o.platform_id
       (o.currency, o.effective_at, o.recorded_at, o.business_date, d.platform_id, c.platform_id, d.currency, c.currency)
 ORDER BY m.movement_id""",
     "order is the sum of its parts": """
-SELECT 'order ' || o.order_id, format('amount is %s, movements and holds add up to %s', o.amount_minor, p.amount)
-FROM ledger.trade_order o CROSS JOIN LATERAL (
-  SELECT coalesce((SELECT sum(amount_minor) FROM ledger.movement m WHERE m.order_id = o.order_id), 0)
-       + coalesce((SELECT sum(amount_minor) FROM ledger.hold_event h
-                   WHERE h.order_id = o.order_id AND event_type = 'PLACE'), 0) AS amount,
-         (SELECT count(*) FROM ledger.movement m WHERE m.order_id = o.order_id) AS movements,
-         (SELECT max(seq) FROM ledger.movement m WHERE m.order_id = o.order_id) AS last_seq) p
-WHERE o.amount_minor <> p.amount OR coalesce(p.last_seq, 0) <> p.movements ORDER BY o.order_id""",
+WITH moved AS (SELECT order_id, sum(amount_minor) AS amount, count(*) AS movements, max(seq) AS last_seq
+               FROM ledger.movement GROUP BY order_id),
+placed AS (SELECT order_id, sum(amount_minor) AS amount FROM ledger.hold_event WHERE event_type = 'PLACE' GROUP BY order_id)
+SELECT 'order ' || o.order_id,
+       format('amount is %s, movements and holds add up to %s', o.amount_minor, coalesce(m.amount, 0) + coalesce(p.amount, 0))
+FROM ledger.trade_order o LEFT JOIN moved m USING (order_id) LEFT JOIN placed p USING (order_id)
+WHERE o.amount_minor <> coalesce(m.amount, 0) + coalesce(p.amount, 0) OR m.last_seq <> m.movements ORDER BY o.order_id""",
     "movement is allowed": """
 SELECT 'movement ' || m.movement_id, format('%s from %s to %s is not in the law', m.movement_type, d.account_role, c.account_role)
 FROM ledger.movement m JOIN registry.account d ON d.account_id = m.debit_account_id

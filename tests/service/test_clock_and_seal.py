@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
+from domain.errors import CheckFailed
+from fundwatch.commands.ledger import verify as command
 from transactional.app import create_app
 from transactional.migrate import migrate
 from transactional.verify import verify
@@ -170,3 +173,14 @@ def test_a_changed_column_is_found_and_its_row_named(written: Any, tampering: st
         assert owner.execute(tampering.encode()).rowcount > 0
     faults = verify(written.service_url).faults
     assert faults and all(any(character.isdigit() for character in fault.row) for fault in faults)
+
+
+def test_the_command_ends_with_code_ten_and_names_the_row(written: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    command(json=True)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["ok"] is True
+    with psycopg.connect(written.admin_url) as owner:
+        owner.execute("UPDATE ledger.balance SET version = version + 1 WHERE account_id = 1")
+    with pytest.raises(CheckFailed, match="balance of account 1:") as caught:
+        command(json=True)
+    assert caught.value.exit_code == 10
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["faults"][0]["row"] == "balance of account 1"

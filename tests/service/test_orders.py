@@ -197,3 +197,19 @@ def test_later_orders_of_a_bulk_call_spend_what_earlier_ones_brought(api: Any) -
     assert api.post({"orders": list(reversed(orders))}, path="/v1/orders/bulk").status_code == 422
     assert api.post({"orders": orders}, path="/v1/orders/bulk").status_code == 201
     assert api.balance(BORROWER)["balance_minor"] == 10
+
+
+def test_a_request_that_breaks_the_database_is_singled_out(api: Any) -> None:
+    with psycopg.connect(api.admin_url) as owner:
+        owner.execute(
+            """CREATE FUNCTION ledger.choke() RETURNS trigger LANGUAGE plpgsql AS $$
+               BEGIN IF NEW.request_no = 'POISON' THEN RAISE division_by_zero; END IF; RETURN NEW; END $$"""
+        )
+        owner.execute("CREATE TRIGGER choke BEFORE INSERT ON ledger.trade_order FOR EACH ROW EXECUTE FUNCTION ledger.choke()")
+    bodies = [api.order("RECHARGE", ("RECHARGE", CHANNEL, LENDER, 1)) for _ in range(16)]
+    bodies[5]["request_no"] = "POISON"
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(api.post, bodies))
+    assert [answer.status_code for answer in answers] == [500 if index == 5 else 201 for index in range(16)]
+    assert answers[5].json()["code"] == "INTERNAL"
+    assert api.balance(LENDER)["balance_minor"] == 15

@@ -148,15 +148,16 @@ def test_a_step_keeps_its_last_state_and_the_run_is_shown_with_it(bank: Any) -> 
 
 def _movement(database: Any, number: int, day: date, recorded_at: datetime) -> None:
     """A movement between two accounts of P01, past the posting engine."""
+    at = f"'{recorded_at}', '{recorded_at}', '{day}'"
     _execute(
         database,
         f"""insert into registry.account (account_no, platform_id, account_role, is_control, currency, recorded_at)
             values ('P01-X-SPECIAL', 'P01', 'SPECIAL_ACCOUNT', true, 'CNY', '{T0}'),
                    ('P01-F-INCOME', 'P01', 'PLATFORM_INCOME', false, 'CNY', '{T0}') on conflict do nothing""",
-        f"""insert into ledger.trade_order values ({number}, 'P01', 'REQ-{number}', 'OPENING', 'CNY', 5, null,
-            '{recorded_at}', '{recorded_at}', '{day}')""",
+        f"insert into ledger.trade_order values ({number}, 'P01', 'REQ-{number}', 'OPENING', 'CNY', 5, null, {at})",
         f"""insert into ledger.movement (movement_id, order_id, seq, movement_type, debit_account_id, credit_account_id,
               amount_minor, currency, effective_at, recorded_at, business_date)
-            select {number}, {number}, 1, 'OPENING_BALANCE', s.account_id, i.account_id, 5, 'CNY', '{recorded_at}', '{recorded_at}',
-              '{day}' from registry.account s, registry.account i where s.account_no = 'P01-X-SPECIAL' and i.account_no = 'P01-F-INCOME'""",
+            select {number}, {number}, 1, 'OPENING_BALANCE', s.account_id, i.account_id, 5, 'CNY', {at}
+              from registry.account s, registry.account i
+             where s.account_no = 'P01-X-SPECIAL' and i.account_no = 'P01-F-INCOME'""",
     )

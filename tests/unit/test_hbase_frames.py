@@ -68,7 +68,9 @@ def test_an_empty_reply_is_the_end_of_the_scan() -> None:
 
 
 def test_a_scanner_that_the_server_forgot_counts_as_a_lost_connection() -> None:
-    reply = b"\x80\x01\x00\x02" + _text(b"scannerGetList") + bytes(4) + b"\x0c\x00\x02\x0b\x00\x01" + _text(b"scanner ID is invalid")
+    reply = (
+        b"\x80\x01\x00\x02" + _text(b"scannerGetList") + bytes(4) + b"\x0c\x00\x02\x0b\x00\x01" + _text(b"scanner ID is invalid")
+    )
     with pytest.raises(CONNECTION_LOST):
         frames.decode(reply, COLUMN)
 

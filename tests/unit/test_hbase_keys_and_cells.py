@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -180,4 +180,3 @@ def test_every_table_is_declared_with_one_family_and_fifteen_splits() -> None:
     assert tables["x_acct_bal"]["families"]["d"]["VERSIONS"] == "3"
     assert tables["x_acct_bal"]["families"]["d"]["KEEP_DELETED_CELLS"] == "TRUE"
     assert tables["x_mv"]["families"]["d"]["VERSIONS"] == "2"
-    assert date(2026, 8, 31) == TABLES["acct_bal"].key.decode(TABLES["acct_bal"].key.encode(1, date(2026, 8, 31)))["business_date"]

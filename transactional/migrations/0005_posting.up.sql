@@ -253,11 +253,12 @@ BEGIN
   WHERE b.account_id = x.account_id;
 END $$;
 
+-- Generic plans: planning twelve statements anew would cost more than running them, and index look-ups are right for any batch.
 -- Post every order of the batch or raise. Known idempotency keys raise FW409 and leave the judgement to post_each.
 -- batch: {"scope","endpoint","zone","cutoff","bulk",
 --   "answers":[{"o","key","hash","body"}], "orders":[…], "movements":[…], "holds":[…]}; o counts from 0.
 CREATE FUNCTION ledger.post_all(batch jsonb) RETURNS json[]
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   orders ledger.order_in[];
   legs ledger.leg_in[];
@@ -294,7 +295,7 @@ END $$;
 -- One verdict per batch, each in its own subtransaction, in order: what was refused leaves nothing behind.
 CREATE FUNCTION ledger.post_each(batches jsonb)
 RETURNS TABLE (verdict text, answer json, code text, detail text, body text)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   batch jsonb;
   known api.answer;

@@ -1,0 +1,185 @@
+"""Orders per second over HTTP with 20 clients, beside pgbench TPC-B on the same server in the same run.
+
+`python -m bench.orders_over_http` makes a home of its own, measures for some 20 seconds, writes its figures to bench/results/
+and removes the home. Clients, service and database share the machine's cores, so compare the two figures with each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import httpx2
+import psycopg
+
+from fundwatch.services import home, postgres, process
+from fundwatch.settings import Settings, load
+from transactional.verify import verify
+
+CLIENTS, ACCOUNTS, SECONDS, PGBENCH_SECONDS, PGBENCH_SCALE = 20, 1_000, 6.0, 5, 10
+READY_TIMEOUT_S = 30.0
+RESULT = Path(__file__).parent / "results" / "orders_over_http.json"
+
+
+@contextmanager
+def own_postgres() -> Iterator[Settings]:
+    """A temporary home with a running, migrated PostgreSQL."""
+    folder = Path(tempfile.mkdtemp(prefix="fundwatch-bench-"))
+    os.environ.update(FUNDWATCH_HOME=str(folder), FUNDWATCH_CLOCK="system")
+    os.environ.pop("FUNDWATCH_DATABASE_URL", None)
+    home.prepare(load())
+    settings = load()
+    try:
+        postgres.up(settings)
+        yield settings
+    finally:
+        process.stop(settings, postgres.NAME, postgres.STOP_SIGNAL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def served() -> Iterator[int]:
+    """The service as a process of its own; gives its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    service = subprocess.Popen([sys.executable, "-m", "transactional.serve", "--port", str(port)])
+    try:
+        _wait_until_ready(port)
+        yield port
+    finally:
+        service.terminate()
+        service.wait()
+
+
+def _wait_until_ready(port: int) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            if httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.1)
+    raise SystemExit("the service does not start")
+
+
+def register(port: int, key: str) -> None:
+    """A platform, its payment company and 1,000 accounts."""
+    body = {
+        "platforms": [
+            {
+                "platform_id": "P01",
+                "name": "One",
+                "legal_name": "One Ltd",
+                "currency": "CNY",
+                "pack_id": "CN_2017",
+                "onboarded_on": "2026-01-01",
+            }
+        ],
+        "payment_companies": [{"paycom_id": "PC01", "name": "Pay", "platform_ids": ["P01"]}],
+        "sub_accounts": [
+            {"account_no": f"P01-L-{n:06d}", "platform_id": "P01", "account_role": "INVESTOR", "currency": "CNY"}
+            for n in range(ACCOUNTS)
+        ],
+    }
+    answer = httpx2.post(f"http://127.0.0.1:{port}/v1/registry", json=body, headers={"Authorization": f"Bearer {key}"})
+    answer.raise_for_status()
+
+
+async def _client(port: int, key: str, client: int, until: float, seconds: list[float]) -> None:
+    """Post single orders over one kept connection until the time is over; every answer must be 201."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    number = 0
+    while (started := time.perf_counter()) < until:
+        number += 1
+        account = (client * 7919 + number * 104729) % ACCOUNTS
+        body = (
+            f'{{"platform_id":"P01","request_no":"R-{client}-{number}","order_type":"RECHARGE","currency":"CNY","movements":'
+            f'[{{"movement_type":"RECHARGE","debit_account":"P01-X-CHANNEL-PC01","credit_account":"P01-L-{account:06d}",'
+            f'"amount_minor":100}}]}}'
+        )
+        writer.write(
+            f"POST /v1/orders HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\nIdempotency-Key: {client}-{number}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        assert length is not None
+        answer = await reader.readexactly(int(length.group(1)))
+        if not head.startswith(b"HTTP/1.1 201"):
+            raise SystemExit(f"an order was refused: {answer.decode()}")
+        seconds.append(time.perf_counter() - started)
+    writer.close()
+
+
+async def post_orders(port: int, key: str) -> dict[str, Any]:
+    """Orders per second and response times in ms of 20 clients."""
+    seconds: list[float] = []
+    started = time.perf_counter()
+    await asyncio.gather(*(_client(port, key, client, started + SECONDS, seconds) for client in range(CLIENTS)))
+    took = time.perf_counter() - started
+    cuts = quantiles(seconds, n=100)
+    return {
+        "orders": len(seconds),
+        "orders_per_second": round(len(seconds) / took, 1),
+        "p50_ms": round(cuts[49] * 1000, 2),
+        "p99_ms": round(cuts[98] * 1000, 2),
+    }
+
+
+def pgbench(settings: Settings) -> float:
+    """TPC-B transactions per second of 20 clients on the same server, in a database of its own."""
+    with psycopg.connect(postgres.superuser_url(settings), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE pgbench")
+    binaries = postgres._binaries()
+    url = postgres.superuser_url(settings, "pgbench")
+    subprocess.run([binaries / "pgbench", "-i", "-q", "-s", str(PGBENCH_SCALE), url], check=True, capture_output=True)
+    options = ["-c", str(CLIENTS), "-j", "2", "-T", str(PGBENCH_SECONDS), "-M", "prepared"]
+    done = subprocess.run([binaries / "pgbench", *options, url], check=True, capture_output=True, text=True)
+    found = re.search(r"tps = ([\d.]+)", done.stdout)
+    assert found is not None, done.stdout
+    return round(float(found.group(1)), 1)
+
+
+def main() -> None:
+    """Measure pgbench, then the service, and write the result."""
+    with own_postgres() as settings:
+        tps = pgbench(settings)
+        with served() as port:
+            key = settings.secret("api_admin_key")
+            register(port, key)
+            measured = asyncio.run(post_orders(port, key))
+        verdict = verify(settings.database_url("service"))
+    result = {
+        "what": "POST /v1/orders, one movement each, group commit, fsync on, beside pgbench TPC-B (prepared) in the same run",
+        "clients": CLIENTS,
+        "seconds": SECONDS,
+        "accounts": ACCOUNTS,
+        **measured,
+        "pgbench_tps": tps,
+        "orders_per_pgbench_transaction": round(measured["orders_per_second"] / tps, 2),
+        "ledger_faults": len(verdict.faults),
+        "movements": verdict.movements,
+        "sealed": verdict.sealed,
+        "load_average_1m": round(os.getloadavg()[0], 1),
+    }
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
