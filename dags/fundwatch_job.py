@@ -74,7 +74,10 @@ class FundwatchJob(BaseOperator):
         """Start the command in a group of its own, stream its log, and judge its exit code."""
         values = {"business_date": business_date(context, self.zone).isoformat()}
         if any("{run_id}" in argument for argument in self.arguments):
-            values["run_id"] = str(context["ti"].xcom_pull(task_ids="open_run")["run_id"])
+            opened = context["ti"].xcom_pull(task_ids="open_run")
+            if not opened:
+                raise AirflowSkipException("no run was opened: nothing to do")
+            values["run_id"] = str(opened["run_id"])
         command = [os.environ["FUNDWATCH_CLI"], *(argument.format(**values) for argument in self.arguments), "--json"]
         self.log.info("running %s", " ".join(command))
         self._process = subprocess.Popen(

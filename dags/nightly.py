@@ -33,6 +33,13 @@ with DAG(
     )
     for step in STEPS:
         arguments = ["run", "publish", "{run_id}"] if step["name"] == "publish" else ["step", step["name"], "--run", "{run_id}"]
-        task = FundwatchJob(task_id=step["name"], arguments=arguments, zone=ZONE, execution_timeout=timedelta(hours=2))
+        task = FundwatchJob(
+            task_id=step["name"],
+            arguments=arguments,
+            zone=ZONE,
+            execution_timeout=timedelta(hours=2),
+            # a retried publish that had committed before it was killed says "skipped"; what follows must still run
+            trigger_rule="none_failed" if step.get("after_publish") else "all_success",
+        )
         previous >> task
         previous = task

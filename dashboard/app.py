@@ -30,6 +30,16 @@ _HEADERS = {
 
 Language = Annotated[str, Query(alias="lang", pattern="^(en|zh)$")]
 Platform = Annotated[str, Query(pattern=r"^[A-Za-z0-9._:-]{0,64}$")]
+Currency = Annotated[str, Query(pattern=r"^[A-Z]{0,3}$")]
+
+
+def money(amount_minor: int, currency: str) -> str:
+    """An amount for people; items without a currency (files) have no amount.
+
+    >>> money(123456, "CNY"), money(0, "")
+    ('1,234.56', '')
+    """
+    return format_minor(amount_minor, currency) if currency else ""
 
 
 def matrix(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -55,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Fundwatch pages", docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     templates = Jinja2Templates(directory=HERE / "templates")
-    templates.env.globals.update(money=format_minor, age_buckets=list(AGE_BUCKETS), languages=LANGUAGES)
+    templates.env.globals.update(money=money, age_buckets=list(AGE_BUCKETS), languages=LANGUAGES)
 
     def render(request: Request, template: str, language: str, status: int = 200, **values: Any) -> Response:
         return templates.TemplateResponse(request, template, {"t": texts(language), **values}, status_code=status)
@@ -88,18 +98,20 @@ def create_app(settings: Settings) -> FastAPI:
             lang,
             trust=line,
             platform=platform,
-            tables=matrix(published.items_by_code_and_age(settings, chosen)),
+            tables=matrix(published.items_by_code_and_age(settings, chosen, line.as_of)),
             equations=published.equations(settings, chosen),
             zone=settings.zone,
         )
 
     @app.get("/open-items")
-    def open_items(request: Request, code: str = "*", age: str = "*", lang: Language = "en", platform: Platform = "") -> Response:
+    def open_items(
+        request: Request, code: str = "*", age: str = "*", currency: Currency = "", lang: Language = "en", platform: Platform = ""
+    ) -> Response:
         """The rows behind one figure; unknown filters are refused, never widened."""
         if age not in (*AGE_BUCKETS, "*") or not (code == "*" or is_text_id(code)):
             return render(request, "message.html", lang, 422, message="bad_filter")
         low, high = AGE_BUCKETS.get(age, (0, None))
-        rows = published.open_items(settings, platform or None, None if code == "*" else code, low, high)
+        rows = published.open_items(settings, platform or None, None if code == "*" else code, currency, low, high)
         return render(request, "open_items.html", lang, rows=rows, code=code, age=age, platform=platform)
 
     @app.get("/accounts/{account_no}/timeline")

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from domain.calendars import Calendar
 from domain.errors import ServiceMissing
 from fundwatch.settings import Settings
 
@@ -18,13 +19,14 @@ _WINNER = """
         FROM run.published ORDER BY business_date, platform_id, (state = 'COMPLETE') DESC, version DESC),
     newest AS (SELECT DISTINCT ON (platform_id) * FROM winner WHERE state = 'COMPLETE'
                ORDER BY platform_id, business_date DESC)"""
-# the items of each platform's newest complete date, and the files still missing on incomplete dates
-_ITEMS = f"""WITH {_WINNER},
-    shown AS (
+_NEWEST_ITEMS = f"""WITH {_WINNER}, shown AS (
         SELECT item.* FROM mart.open_item item JOIN newest USING (run_id, business_date, platform_id)
-        UNION ALL
-        SELECT item.* FROM mart.open_item item JOIN winner USING (run_id, business_date, platform_id)
-        WHERE winner.state = 'INCOMPLETE' AND item.code = 'B24')"""
+        WHERE %(platform_id)s::text IS NULL OR platform_id = %(platform_id)s)"""
+# files of incomplete dates stay missing until they come, whatever later dates brought
+_MISSING_FILES = f"""WITH {_WINNER}
+    SELECT item.* FROM mart.open_item item JOIN winner USING (run_id, business_date, platform_id)
+    WHERE winner.state = 'INCOMPLETE' AND item.code = 'B24'
+      AND (%(platform_id)s::text IS NULL OR platform_id = %(platform_id)s)"""
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,6 @@ def trust(settings: Settings) -> Trust | None:
     if not states:
         return None
     as_of = max(state["newest_date"] for state in states)
-    missing = _rows(
-        settings,
-        f"""WITH {_WINNER} SELECT count(*) AS files
-        FROM mart.open_item item JOIN winner USING (run_id, business_date, platform_id)
-        WHERE winner.state = 'INCOMPLETE' AND item.code = 'B24'""",
-    )[0]["files"]
     platforms = tuple(
         PlatformState(
             state["platform_id"],
@@ -95,33 +91,57 @@ def trust(settings: Settings) -> Trust | None:
         as_of,
         max(state["run_id"] for state in states),
         max(state["published_at"] for state in states),
-        missing,
+        len(_rows(settings, _MISSING_FILES, {"platform_id": None})),
         platforms,
     )
 
 
-def items_by_code_and_age(settings: Settings, platform_id: str | None) -> list[dict[str, Any]]:
+def missing_files(settings: Settings, platform_id: str | None, as_of: date) -> list[dict[str, Any]]:
+    """Items B24 of dates that are still incomplete, each aged in working days up to `as_of`."""
+    calendar = Calendar.of(settings.calendar)
+    return [
+        item | {"age_working_days": calendar.working_days_between(item["account_date"], as_of)}
+        for item in _rows(settings, _MISSING_FILES, {"platform_id": platform_id})
+    ]
+
+
+def items_by_code_and_age(settings: Settings, platform_id: str | None, as_of: date) -> list[dict[str, Any]]:
     """Count and sum of amounts per code and age in working days: `code, currency, age_working_days, items, amount_minor`."""
-    return _rows(
+    counted = _rows(
         settings,
-        f"""{_ITEMS} SELECT code, currency, age_working_days, count(*) AS items, sum(amount_minor)::bigint AS amount_minor
-        FROM shown WHERE %(platform_id)s::text IS NULL OR platform_id = %(platform_id)s
-        GROUP BY code, currency, age_working_days ORDER BY code""",
+        f"""{_NEWEST_ITEMS} SELECT code, currency, age_working_days, count(*) AS items, sum(amount_minor)::bigint AS amount_minor
+        FROM shown GROUP BY code, currency, age_working_days ORDER BY code""",
         {"platform_id": platform_id},
     )
+    return counted + [item | {"items": 1} for item in missing_files(settings, platform_id, as_of)]
 
 
-def open_items(settings: Settings, platform_id: str | None, code: str | None, low: int, high: int | None) -> list[dict[str, Any]]:
-    """Open items behind one figure, oldest first; ages in working days from `low` to `high` (None = no end)."""
-    return _rows(
+def open_items(
+    settings: Settings, platform_id: str | None, code: str | None, currency: str, low: int, high: int | None
+) -> list[dict[str, Any]]:
+    """Open items behind one figure, oldest first; ages in working days from `low` to `high` (None = no end).
+
+    `currency` is empty for items without an amount (missing files).
+    """
+    line = trust(settings)
+    if line is None:
+        return []
+    rows = _rows(
         settings,
-        f"""{_ITEMS} SELECT * FROM shown
-        WHERE (%(platform_id)s::text IS NULL OR platform_id = %(platform_id)s)
+        f"""{_NEWEST_ITEMS} SELECT * FROM shown WHERE currency = %(currency)s
           AND (%(code)s::text IS NULL OR code = %(code)s)
-          AND age_working_days >= %(low)s AND (%(high)s::int IS NULL OR age_working_days <= %(high)s)
-        ORDER BY opened_on, platform_id, match_key""",
-        {"platform_id": platform_id, "code": code, "low": low, "high": high},
+          AND age_working_days >= %(low)s AND (%(high)s::int IS NULL OR age_working_days <= %(high)s)""",
+        {"platform_id": platform_id, "code": code, "currency": currency, "low": low, "high": high},
     )
+    files = [
+        item
+        for item in missing_files(settings, platform_id, line.as_of)
+        if item["currency"] == currency
+        and code in (None, item["code"])
+        and low <= item["age_working_days"]
+        and (high is None or item["age_working_days"] <= high)
+    ]
+    return sorted(rows + files, key=lambda item: (item["opened_on"], item["platform_id"], item["match_key"]))
 
 
 def equations(settings: Settings, platform_id: str | None) -> list[dict[str, Any]]:

@@ -137,7 +137,7 @@ def run_demo(world: World) -> dict[str, Any]:
     """The whole demo; returns what the closing table shows and the result of the check against the answer key."""
     started = time.monotonic()
     settings = load()
-    os.environ["FUNDWATCH_CLOCK"] = "simulated"
+    os.environ |= {"FUNDWATCH_CLOCK": "simulated", "FUNDWATCH_HOME": str(settings.home)}
     prepare_home(settings)
     folder = settings.home / "world"
     rows: list[Row] = []
@@ -170,7 +170,7 @@ def run_demo(world: World) -> dict[str, Any]:
     for number in range(1, world.platforms + 1):
         arguments = ["--pack", "CN_2017", "--platform", f"P{number:02d}", "--period", period]
         built = stage(f"figure set P{number:02d}", lambda arguments=arguments: command(["report", "build", *arguments]))  # type: ignore[misc]
-        bundles.append(str(built["path"]))
+        bundles.append(str(built["folder"]))
         command(["report", "verify", bundles[-1]])
     (settings.home / "demo.json").write_text('{"state": "finished"}\n', encoding="utf-8")
     return {

@@ -53,7 +53,9 @@ def judge(
         manifest = landing.manifests.get((expected.business_date, expected.sender_id))
         promised = expected.file_name in manifest.promises if manifest else False
         file = arrived.get(expected)
-        if file is not None:
+        if file is not None and manifest is not None and not (possible[expected] or promised):
+            verdicts.append(_unexpected(file, found[file.path], history))
+        elif file is not None:
             verdicts.append(_judge_file(expected, file, found[file.path], manifest, history))
         elif possible[expected] or promised:
             verdicts.append(_missing(expected, manifest))
@@ -153,9 +155,9 @@ def _sequence(day: date, found: Found, last: tuple[date, int] | None) -> Iterato
 
 def _unexpected(file: Arrived, found: Found, history: History) -> Verdict:
     """Verdict of a file that neither registry nor manifest asks for: it stays out and nobody waits for it."""
-    faults = list(_duplicate(found, history)) or [
-        ("UNEXPECTED", f"nobody expects {file.file_name} of {file.business_date} from {file.sender_id}")
-    ]
+    nobody = ("UNEXPECTED", f"nobody expects {file.file_name} of {file.business_date} from {file.sender_id}")
+    # under a proper name it would look like the file that this platform and kind wait for
+    faults = [nobody] if file.is_proper else [*_duplicate(found, history), nobody]
     return Verdict(
         file.business_date,
         file.platform_id,

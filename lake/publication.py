@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow, dict_row
 from domain.errors import BadInput, Failed
 from fundwatch.settings import Settings
 from lake import reader
+from lake.completeness import file_states
 from lake.manifest import manifest, write_manifest
 from lake.postgres import connection
 from lake.steps import Run
@@ -22,14 +23,11 @@ from lake.tables import TABLES
 MARTS = ("open_item", "open_item_effect", "file_control", "balance_equation", "indicator")
 _Database = psycopg.Connection[TupleRow]
 
-# a file kind is missing when no file of it was accepted; files that nobody expects do not count
-_STATES = """
+_STATES = f"""
 with missing as (
-  select business_date, platform_id, sender_id, file_kind,
-         coalesce(min(reason) filter (where coalesce(reason_code, '') <> 'UNEXPECTED'), 'not accepted') as why
-    from mart.file_control where run_id = %(run_id)s
-   group by business_date, platform_id, sender_id, file_kind
-  having not bool_or(state = 'ACCEPTED') and bool_or(coalesce(reason_code, '') <> 'UNEXPECTED')),
+  select business_date, platform_id, sender_id, file_kind, reason as why
+    from ({file_states("(select * from mart.file_control where run_id = %(run_id)s) of_run")}) file_state
+   where is_accepted = 0),
 scope as (
   select p.platform_id, d::date as business_date
     from (select platform_id, min(onboarded_on) as since from night.platform
@@ -85,7 +83,7 @@ def publish(settings: Settings, run: Run, steps: Sequence[str] = ()) -> Publicat
         with database.cursor(row_factory=dict_row) as cursor:
             files = cursor.execute("select * from mart.file_control where run_id = %s", [run.run_id]).fetchall()
         path, digest = write_manifest(settings, run.run_id, manifest(run, tables, files, found))
-        states = _states(database, run)
+        states = date_states(database, run)
         state = "AS_KNOWN" if run.known_as_of else "PUBLISHED"
         if state == "PUBLISHED":
             _insert_versions(database, run, states)
@@ -135,7 +133,7 @@ def _copy(database: _Database, settings: Settings, name: str, run_id: int) -> in
     return count
 
 
-def _states(database: _Database, run: Run) -> list[tuple[Any, str, str | None]]:
+def date_states(database: _Database, run: Run) -> list[tuple[Any, str, str | None]]:
     """Date, platform and why it is incomplete (None: it is complete) for everything in the run's scope."""
     values = {
         "run_id": run.run_id,

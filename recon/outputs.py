@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lake.completeness import WAITED_FOR
 from lake.tables import TABLES
 from recon.balances import islands
 from recon.engine import Statement
@@ -118,8 +119,9 @@ def _file_items(version: str) -> str:
             business_date as opened_on, min(coalesce(reason_code, state) || coalesce(', ' || reason, '')) as reason,
             '{{"file":["' || array_join(array_sort(array_agg(distinct translate(file_name, '"' || chr(92), '__'))), '","')
               || '"]}}' as evidence
-          from file_control where state <> 'ACCEPTED'
-          group by platform_id, business_date, sender_id, file_kind) f"""
+          from file_control where {WAITED_FOR}
+          group by platform_id, business_date, sender_id, file_kind
+          having max(case when state = 'ACCEPTED' then 1 else 0 end) = 0) f"""
 
 
 def open_item(rules: RuleSet, run_id: int) -> Statement:

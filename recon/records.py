@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from domain.vocabulary import CONTROL_ROLES
+from lake import completeness
 from recon.engine import Statement
 from recon.rules import RecordRule, RuleSet, Source
 
@@ -47,23 +48,13 @@ def rule_view(rules: RuleSet) -> Statement:
 
 
 def complete_dates() -> Statement:
-    """View `complete_date`: platform-dates of the run whose expected files were all accepted, numbered from 1.
-
-    A file that nobody expects makes no date incomplete (the same rule as publishing).
-    """
+    """View `complete_date`: platform-dates of the run that are complete (`lake.completeness`), numbered from 1."""
     return Statement(
         "complete_date",
-        """
-        with file_state as (
-          select platform_id, business_date, sender_id, file_kind, max(case when state = 'ACCEPTED' then 1 else 0 end) as accepted
-          from file_control where state = 'ACCEPTED' or coalesce(reason_code, '') <> 'UNEXPECTED'
-          group by platform_id, business_date, sender_id, file_kind),
-        day_state as (
-          select platform_id, business_date, min(accepted) as accepted
-          from file_state group by platform_id, business_date)
+        f"""
         select platform_id, business_date,
           cast(row_number() over (partition by platform_id order by business_date) as bigint) as ordinal
-        from day_state where accepted = 1""",
+        from ({completeness.complete_dates("file_control")}) d""",
         keep=True,
     )
 

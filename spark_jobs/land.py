@@ -18,6 +18,7 @@ from ingest.kinds import KINDS
 from ingest.landing import Landing, Registry, dates_between, possible, scan
 from ingest.records import ACCEPTED, MISSING, REFUSED, Expected, Found, Verdict
 from lake import store
+from lake.completeness import WAITED_FOR
 from lake.postgres import connection
 from lake.steps import StepContext, StepResult
 from lake.tables import TABLES
@@ -54,7 +55,10 @@ def run(context: StepContext) -> StepResult:
         if verdict.state == REFUSED:
             quarantine.keep(context.settings.quarantine_dir, verdict)
     tables["file_control"] = store.write(context, "file_control", _control_frame(context, verdicts))
-    suite = run_suite(context.spark, "file_control", {"file_control": store.of_run(context, "file_control")})
+    control_rows = store.of_run(context, "file_control")
+    suite = run_suite(
+        context.spark, "file_control", {"file_control": control_rows, "waited_for": control_rows.where(WAITED_FOR)}
+    )
     rows_in = sum(verdict.row_count or 0 for verdict in verdicts)
     rows_out = sum(count for name, count in tables.items() if name not in {"file_control", "quarantine_row"})
     return StepResult(rows_in, rows_out, tables, _detail(verdicts) | {"expectations": [suite.to_json()]})

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
+from lake import completeness
+
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
@@ -23,18 +25,12 @@ REPAYMENT_TYPES = ("PRINCIPAL", "INTEREST", "COMPENSATORY", "COMPENSATORY_REPAYM
 
 
 def complete_dates(file_control: DataFrame, platform_id: str | None) -> DataFrame:
-    """(platform_id, business_date) of which every expected file was accepted; files that nobody expects do not count.
+    """(platform_id, business_date) that are complete by `lake.completeness`, of one platform where it is given.
 
     >>> complete_dates(store.of_run(context, "file_control"), context.run.platform_id)  # doctest: +SKIP
     """
-    known = file_control.where("file_kind <> '' and coalesce(reason_code, '') <> 'UNEXPECTED'")
-    if platform_id:
-        known = known.where(F.col("platform_id") == platform_id)
-    files = known.groupBy("platform_id", "business_date", "sender_id", "file_kind").agg(
-        F.max(F.col("state") == "ACCEPTED").alias("accepted")
-    )
-    dates = files.groupBy("platform_id", "business_date").agg(F.min("accepted").alias("complete"))
-    return dates.where("complete").select("platform_id", "business_date")
+    dates = file_control.sparkSession.sql(completeness.complete_dates("{file_control}"), file_control=file_control)
+    return dates.where(F.col("platform_id") == platform_id) if platform_id else dates
 
 
 def versions(frame: DataFrame, key: Sequence[str]) -> DataFrame:

@@ -5,7 +5,11 @@ Everything started here is stopped at the end, whatever happened; the home lies 
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -24,6 +28,8 @@ from fundwatch.settings import DATABASE, Settings, load
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+PROJECT = Path(__file__).resolve().parent.parent
+NIGHT_END = "2026-08-31"
 TEMPLATE = "migrated_template"
 OUTSIDE = (
     "FUNDWATCH_DATABASE_URL",
@@ -33,6 +39,14 @@ OUTSIDE = (
     "FUNDWATCH_API_URL",
     "FUNDWATCH_LAKE",
 )
+TINY_DATA = {
+    "spark.sql.shuffle.partitions": "1",
+    "spark.default.parallelism": "1",
+    # queries over a few rows: planning again and compiling cost more than they save (the night itself runs with both)
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
 
 
 @dataclass(frozen=True)
@@ -124,10 +138,13 @@ def spark(test_settings: Settings) -> Iterator[SparkSession]:
     with pytest.MonkeyPatch.context() as patch:
         # also when a test's own database asked for the session first: the lake belongs to the session
         patch.delenv("FUNDWATCH_DATABASE_URL", raising=False)
-        from lake.session import spark_session
+        # the quick compiler only: a test's JVM does not live long enough to win back the slow one's work
+        patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+        from lake import session as lake_session
 
-        session = spark_session(replace(test_settings, spark_memory="1g"), "tests")
-    session.conf.set("spark.sql.shuffle.partitions", "2")
+        declared = lake_session.spark_conf
+        patch.setattr(lake_session, "spark_conf", lambda settings: declared(settings) | TINY_DATA)
+        session = lake_session.spark_session(replace(test_settings, spark_memory="1g"), "tests")
     try:
         yield session
     finally:
@@ -149,3 +166,99 @@ def _database(settings: Settings, template: str) -> Iterator[Database]:
 def _administrate(settings: Settings, words: Any, *names: str) -> None:
     with psycopg.connect(postgres.superuser_url(settings), autocommit=True) as connection:
         connection.execute(sql.SQL(words).format(*(sql.Identifier(name) for name in names)))
+
+
+class Night:
+    """A home with running services and a loaded world; runs commands as a person would."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.world = home / "world"
+        self.environment = os.environ | {
+            "FUNDWATCH_HOME": str(home),
+            "FUNDWATCH_CLOCK": "simulated",
+            "FUNDWATCH_SPARK_MEMORY": "1g",
+            "PYTHONPATH": str(PROJECT),
+        }
+        for name in OUTSIDE:
+            self.environment.pop(name, None)
+
+    def command(self, *arguments: str, expect: int = 0, **environment: str) -> dict[str, Any]:
+        """Run a command and give back its JSON object; its exit code must be the expected one."""
+        done = subprocess.run(
+            [sys.executable, "-m", "fundwatch.cli", *arguments, "--json"],
+            env=self.environment | environment,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+        lines = done.stdout.strip().splitlines()
+        return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {"stderr": done.stderr}
+
+    @property
+    def web(self) -> str:
+        """Base URL of the home's page."""
+        return f"http://{json.loads((self.home / 'services' / 'web.json').read_text())['address']}"
+
+    @property
+    def spark_remote(self) -> str:
+        """Address of the home's Connect server."""
+        address = json.loads((self.home / "services" / "spark.json").read_text())["address"]
+        return f"sc://localhost:{address.rpartition(':')[2]}"
+
+    def dag(self, business_date: str) -> dict[str, Any]:
+        """Run the nightly DAG in process with Airflow's own environment."""
+        script = (
+            "import json, sys; from fundwatch.demo import prepare_airflow, run_dag; from fundwatch.settings import load;"
+            "prepare_airflow(load()); print(json.dumps(run_dag(load(), sys.argv[1])))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, business_date],
+            env=self.environment,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+    it = Night(tmp_path_factory.mktemp("night"))
+    try:
+        it.command("up")
+        it.command(
+            "simulate",
+            "--seed",
+            "11",
+            "--platforms",
+            "2",
+            "--customers",
+            "120",
+            "--history-months",
+            "6",
+            "--days",
+            "6",
+            "--end",
+            NIGHT_END,
+            "--out",
+            str(it.world),
+        )
+        it.command("load", str(it.world))
+        yield it
+    finally:
+        it.command("down")
+
+
+@pytest.fixture(scope="session")
+def published(night: Night) -> dict[str, Any]:
+    """The night run once through its DAG, over every date of the world."""
+    result = night.dag(NIGHT_END)
+    assert result["state"] == "success", result
+    return result

@@ -42,6 +42,12 @@ def test_the_dag_has_the_steps_of_night_toml_in_one_line(bag: DagBag) -> None:
     assert 6 <= len(order) <= 10
 
 
+def test_history_follows_a_publish_that_was_done_already(bag: DagBag) -> None:
+    rules = {task.task_id: getattr(task.trigger_rule, "value", task.trigger_rule) for task in bag.dags["fundwatch_nightly"].tasks}
+    assert rules.pop("history") == "none_failed"
+    assert set(rules.values()) == {"all_success"}
+
+
 def test_only_one_night_runs_at_a_time_and_transient_failures_are_retried_twice(bag: DagBag) -> None:
     dag = bag.dags["fundwatch_nightly"]
     assert dag.max_active_runs == 1
@@ -116,3 +122,18 @@ def test_the_dag_runs_in_process_and_hands_the_run_id_to_every_step(tmp_path: Pa
     assert lines[0] == "run open --to 2026-08-31 --json"
     assert lines[1:4] == ["step land --run 42 --json", "step extract --run 42 --json", "step reconcile --run 42 --json"]
     assert "run publish 42 --json" in lines
+
+
+def test_a_night_with_nothing_to_do_skips_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = tmp_path / "calls"
+    cli = tmp_path / "fundwatch"
+    cli.write_text(
+        f"#!{sys.executable}\nimport sys\nopen({str(calls)!r}, 'a').write(' '.join(sys.argv[1:]) + chr(10))\n"
+        "print('{\"skipped\": true}')\n"
+    )
+    cli.chmod(cli.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("FUNDWATCH_CLI", str(cli))
+    import in_process
+
+    in_process.main("fundwatch_nightly", "2026-08-31")
+    assert calls.read_text().splitlines() == ["run open --to 2026-08-31 --json"]

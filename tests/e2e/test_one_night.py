@@ -37,7 +37,7 @@ def test_the_ledger_verifies_after_the_load(night: Any, published: dict[str, Any
 
 def test_the_figure_set_is_built_and_verified_offline(night: Any, published: dict[str, Any]) -> None:
     built = night.command("report", "build", "--pack", "CN_2017", "--platform", "P01", "--period", END[:7])
-    assert night.command("report", "verify", built["path"])["ok"] is True
+    assert night.command("report", "verify", built["folder"])["ok"] is True
 
 
 def _content(manifest: Path) -> dict[str, Any]:
