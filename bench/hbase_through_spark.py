@@ -1,24 +1,24 @@
 """HBase through Spark: rows/s written and read by `fundwatch_hbase`, cold and warm → bench/results/hbase_through_spark.json.
 
-    python bench/hbase_through_spark.py [ROWS]
+    python -m bench.hbase_through_spark [ROWS]
 
-It needs `fundwatch up`; its table lies under the prefix `bench_` (rows are balances: key 14 bytes, cell 125 bytes).
+It needs `fundwatch up`; its session is one of the Connect server that `FUNDWATCH_SPARK_REMOTE` names, else one of its own.
+Its table lies under the prefix `bench_`; rows are balances of one date.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import functions as F
 
-from fundwatch.settings import PROJECT, load
+from bench import result
+from fundwatch.settings import load
 from hbase_schema import apply
 from hbase_schema.spark_source import NAME, HistorySource, options
 from hbase_schema.tables import TABLES
@@ -26,7 +26,7 @@ from lake.session import spark_session
 from spark_jobs.history import pack
 
 TABLE = "acct_bal"
-RESULT = PROJECT / "bench" / "results" / "hbase_through_spark.json"
+MEASUREMENT = "hbase_through_spark"
 
 
 def balances(spark: Any, rows: int) -> Any:
@@ -72,14 +72,12 @@ def main(rows: int) -> None:
         if found[0] != rows or found[1] != rows * TABLES[TABLE].cell.width:
             sys.exit(f"{found[0]} rows with {found[1]} bytes were read, {rows} were written")
 
-    result: dict[str, Any] = {"rows": rows, "key_bytes": TABLES[TABLE].key.width, "cell_bytes": TABLES[TABLE].cell.width}
+    figures: dict[str, Any] = {"rows": rows, "key_bytes": TABLES[TABLE].key.width, "cell_bytes": TABLES[TABLE].cell.width}
     for name, work in (("write_first", write), ("write_warm", write), ("read_first", read), ("read_warm", read)):
-        result[name] = measured(rows, work)
-        print(name, result[name], flush=True)
-    result["load_average"] = Path("/proc/loadavg").read_text(encoding="utf-8").split()[0]
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        figures[name] = measured(rows, work)
+        print(name, figures[name], flush=True)
     spark.stop()
+    result.write(MEASUREMENT, figures, settings)
 
 
 if __name__ == "__main__":

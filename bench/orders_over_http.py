@@ -7,7 +7,6 @@ and removes the home. Clients, service and database share the machine's cores, s
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import shutil
@@ -23,15 +22,17 @@ from statistics import quantiles
 from typing import Any
 
 import httpx2
+import psutil
 import psycopg
 
+from bench import result
 from fundwatch.services import home, postgres, process
 from fundwatch.settings import Settings, load
 from transactional.verify import verify
 
 CLIENTS, ACCOUNTS, SECONDS, PGBENCH_SECONDS, PGBENCH_SCALE = 20, 1_000, 6.0, 5, 10
 READY_TIMEOUT_S = 30.0
-RESULT = Path(__file__).parent / "results" / "orders_over_http.json"
+NAME = "orders_over_http"
 
 
 @contextmanager
@@ -51,15 +52,15 @@ def own_postgres() -> Iterator[Settings]:
 
 
 @contextmanager
-def served() -> Iterator[int]:
-    """The service as a process of its own; gives its port."""
+def served() -> Iterator[tuple[int, int]]:
+    """The service as a process of its own; gives its port and process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     service = subprocess.Popen([sys.executable, "-m", "transactional.serve", "--port", str(port)])
     try:
         _wait_until_ready(port)
-        yield port
+        yield port, service.pid
     finally:
         service.terminate()
         service.wait()
@@ -140,11 +141,18 @@ async def post_orders(port: int, key: str) -> dict[str, Any]:
     }
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor seconds that a process and its living descendants have used so far."""
+    top = psutil.Process(pid)
+    times = [each.cpu_times() for each in (top, *top.children(recursive=True))]
+    return float(sum(time.user + time.system for time in times))
+
+
 def pgbench(settings: Settings) -> float:
     """TPC-B transactions per second of 20 clients on the same server, in a database of its own."""
     with psycopg.connect(postgres.superuser_url(settings), autocommit=True) as connection:
         connection.execute("CREATE DATABASE pgbench")
-    binaries = postgres._binaries()
+    binaries = postgres.binaries_folder()
     url = postgres.superuser_url(settings, "pgbench")
     subprocess.run([binaries / "pgbench", "-i", "-q", "-s", str(PGBENCH_SCALE), url], check=True, capture_output=True)
     options = ["-c", str(CLIENTS), "-j", "2", "-T", str(PGBENCH_SECONDS), "-M", "prepared"]
@@ -158,27 +166,30 @@ def main() -> None:
     """Measure pgbench, then the service, and write the result."""
     with own_postgres() as settings:
         tps = pgbench(settings)
-        with served() as port:
+        server = process.find(settings, postgres.NAME)
+        assert server is not None
+        with served() as (port, service_pid):
             key = settings.secret("api_admin_key")
             register(port, key)
+            before = [cpu_seconds(pid) for pid in (service_pid, server.pid)]
             measured = asyncio.run(post_orders(port, key))
+            used = [cpu_seconds(pid) - start for pid, start in zip((service_pid, server.pid), before, strict=True)]
         verdict = verify(settings.database_url("service"))
-    result = {
-        "what": "POST /v1/orders, one movement each, group commit, fsync on, beside pgbench TPC-B (prepared) in the same run",
-        "clients": CLIENTS,
-        "seconds": SECONDS,
-        "accounts": ACCOUNTS,
-        **measured,
-        "pgbench_tps": tps,
-        "orders_per_pgbench_transaction": round(measured["orders_per_second"] / tps, 2),
-        "ledger_faults": len(verdict.faults),
-        "movements": verdict.movements,
-        "sealed": verdict.sealed,
-        "load_average_1m": round(os.getloadavg()[0], 1),
-    }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result))
+        figures = {
+            "what": "POST /v1/orders, one movement each, group commit, fsync on, beside pgbench TPC-B (prepared) in the same run",
+            "clients": CLIENTS,
+            "seconds": SECONDS,
+            "accounts": ACCOUNTS,
+            **measured,
+            "service_cpu_ms": round(used[0] * 1000 / measured["orders"], 2),
+            "postgres_cpu_ms": round(used[1] * 1000 / measured["orders"], 2),
+            "pgbench_tps": tps,
+            "orders_per_pgbench_transaction": round(measured["orders_per_second"] / tps, 2),
+            "ledger_faults": len(verdict.faults),
+            "movements": verdict.movements,
+            "sealed": verdict.sealed,
+        }
+        print(result.write(NAME, figures, settings).read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Spark's data source `fundwatch_hbase`: a table of the history store as the columns ``row binary, p binary``.
 
 Options: `host`, `port`, `table` (full name, prefix included); for reading `prefix` or `start` and `stop` (hex), `run_bound`
-(cells of later runs are hidden), `batch_rows`; for writing `timestamp` (the run id). `timeout_seconds` bounds every socket
-operation. Register it once a session: ``spark.dataSource.register(HistorySource)``; over Connect the server's `PYTHONPATH`
+(cells of later runs are hidden), `batch_rows`; for writing `timestamp` (the run id), and for writing many tables at once
+`table_prefix` instead of `table`, the rows then being ``table string, row binary, p binary``. `timeout_seconds` bounds every
+socket operation. Register it once a session: ``spark.dataSource.register(HistorySource)``; over Connect the server's `PYTHONPATH`
 must have the project. Reading takes one task a region. Writing puts a cell a row, or deletes it where `p` is null; it may be
-repeated at will, because row keys and timestamp are given: a task that is tried again leaves the same rows.
+repeated at will, because row keys and timestamp are given: a task that is tried again leaves the same rows. One row of every
+Arrow batch is read back as a page would read it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql.datasource import DataSource, DataSourceArrowWriter, DataSourceReader, InputPartition, WriterCommitMessage
 from pyspark.sql.types import StructType
 
@@ -63,19 +66,24 @@ class HistorySource(DataSource):
         """Writer at an explicit timestamp; overwrite is refused, since a table holds many runs."""
         if overwrite:
             raise WrongUse("fundwatch_hbase is written with mode append: rows of other runs must stay")
-        if schema.names != ["row", "p"]:
-            raise WrongUse(f"fundwatch_hbase is written with the columns row, p, not {', '.join(schema.names)}")
-        return _Writer(_Options(self.options))
+        options = _Options(self.options)
+        wanted = ["row", "p"] if options.table else ["table", "row", "p"]
+        if schema.names != wanted:
+            raise WrongUse(f"fundwatch_hbase is written with the columns {', '.join(wanted)}, not {', '.join(schema.names)}")
+        return _Writer(options)
 
 
 class _Options:
     """The source's options, read once and checked; plain values, so that tasks can be given them."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        missing = [name for name in ("host", "port", "table") if not options.get(name)]
+        missing = [name for name in ("host", "port") if not options.get(name)]
+        if not options.get("table") and "table_prefix" not in options:
+            missing.append("table")
         if missing:
             raise WrongUse(f"fundwatch_hbase needs the options {', '.join(missing)}")
-        self.host, self.port, self.table = options["host"], int(options["port"]), options["table"]
+        self.host, self.port, self.table = options["host"], int(options["port"]), options.get("table", "")
+        self.table_prefix = "" if self.table else options["table_prefix"]
         self.timeout_seconds = float(options.get("timeout_seconds", "60"))
         self.batch_rows = int(options.get("batch_rows", "5000"))
         bound, timestamp = options.get("run_bound"), options.get("timestamp")
@@ -85,9 +93,14 @@ class _Options:
         self.start = prefix or bytes.fromhex(options.get("start", ""))
         self.stop = after_prefix(prefix) if prefix else bytes.fromhex(options.get("stop", ""))
 
+    @property
+    def target(self) -> str:
+        """What is written, for people: a table, or all with a prefix."""
+        return self.table or f"tables {self.table_prefix}*"
+
     def client(self) -> HistoryClient:
-        """A client for one task; the table's name has its prefix already."""
-        return HistoryClient(self.host, self.port, "", self.timeout_seconds)
+        """A client for one task; `table` has its prefix already, the tables that rows name have not."""
+        return HistoryClient(self.host, self.port, self.table_prefix, self.timeout_seconds)
 
 
 class _Reader(DataSourceReader):
@@ -96,6 +109,8 @@ class _Reader(DataSourceReader):
 
     def partitions(self) -> Sequence[InputPartition]:
         """Regions that the wanted range touches, cut to it."""
+        if not self.options.table:
+            raise WrongUse("fundwatch_hbase reads one table: give the option table")
         with self.options.client() as client:
             regions = client.regions(self.options.table)
         if not regions:
@@ -131,25 +146,36 @@ class _Writer(DataSourceArrowWriter):
         self.options, self.timestamp = options, options.timestamp
 
     def write(self, iterator: Iterator[pa.RecordBatch]) -> WriterCommitMessage:
-        """Put the rows of one task in bounded batches."""
+        """Put the rows of one task in bounded batches, and read one row of each Arrow batch back."""
         gc.disable()
         rows = 0
         with self.options.client() as client:
             for batch in iterator:
-                pairs = zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
-                rows += client.put_many(self.options.table, pairs, self.timestamp)
+                for table, part in self._by_table(batch):
+                    keys, cells = part.column("row").to_pylist(), part.column("p").to_pylist()
+                    rows += client.put_many(table, zip(keys, cells, strict=True), self.timestamp)
+                    if client.get(table, keys[0], self.timestamp) != cells[0]:
+                        raise Failed(f"HBase table {table} does not give back row {keys[0].hex()} of run {self.timestamp}")
         return Written(rows)
+
+    def _by_table(self, batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+        if self.options.table:
+            names = [self.options.table] if batch.num_rows else []
+        else:
+            names = pc.unique(batch.column("table")).to_pylist()
+        for name in names:
+            yield name, batch if len(names) == 1 else batch.filter(pc.equal(batch.column("table"), name))
 
     def commit(self, messages: list[WriterCommitMessage | None]) -> None:
         """All tasks are done: say how many rows were written."""
         if any(message is None for message in messages):
-            raise Failed(f"a task of the write to {self.options.table} gave no count")
+            raise Failed(f"a task of the write to {self.options.target} gave no count")
         rows = sum(message.rows for message in messages if isinstance(message, Written))
-        logging.getLogger(NAME).info("%s: %d rows at timestamp %d", self.options.table, rows, self.timestamp)
+        logging.getLogger(NAME).info("%s: %d rows at timestamp %d", self.options.target, rows, self.timestamp)
 
     def abort(self, messages: list[WriterCommitMessage | None]) -> None:
         """Rows already put stay: the next attempt writes the same keys at the same timestamp."""
-        logging.getLogger(NAME).warning("%s: write at timestamp %d was broken off", self.options.table, self.timestamp)
+        logging.getLogger(NAME).warning("%s: write at timestamp %d was broken off", self.options.target, self.timestamp)
 
 
 def clip(regions: Sequence[tuple[bytes, bytes]], start: bytes, stop: bytes) -> list[Region]:
@@ -167,3 +193,9 @@ def options(settings: Settings, table: str) -> dict[str, str]:
     """Options of the source for one of our tables: address and full table name."""
     host, port = settings.hbase_address()
     return {"host": host, "port": str(port), "table": settings.hbase_table_prefix + table}
+
+
+def options_of_all(settings: Settings) -> dict[str, str]:
+    """Options for writing rows that name their table, one of ours."""
+    host, port = settings.hbase_address()
+    return {"host": host, "port": str(port), "table_prefix": settings.hbase_table_prefix}

@@ -63,7 +63,8 @@ class SparkEngine:
         """Make the view of one statement."""
         frame = self._spark.sql(statement.sql)
         if statement.keep:
-            frame = frame.localCheckpoint()
+            # new column identities: a checkpoint keeps those of its source, which Spark then mixes up when both are joined
+            frame = frame.localCheckpoint().toDF(*frame.columns)
             rows = self.rows[statement.name] = frame.count()
             # A checkpoint has no size the planner trusts: say which frames are small, so that large sides are not shuffled.
             frame = frame.hint("broadcast") if rows <= BROADCAST_ROWS_MAX else frame

@@ -4,7 +4,8 @@ It runs after `publish` and may be repeated at will: row keys are functions of t
 Only rows that count are projected: those of the dates and platforms whose winning version is this run's (COMPLETE before
 INCOMPLETE, then the highest version). Rows that the version before had and this one lacks are deleted at the run's id, last,
 so that a reader bounded by the newest projected run sees the old state until `run.projected` has the new one. Published runs
-that were never projected (HBase was down) are done first, in order.
+that were never projected (HBase was down) are done first, in order. The six tables are packed, written and counted in one
+Spark action: each write through a Python data source costs seconds before its first row.
 
 `acct_bal` has a row on dates of change only (a movement, a hold placed or released) and, for a platform with nothing
 published before, on the run's first date: readers take the newest row dated on or before the date they ask for.
@@ -13,16 +14,18 @@ published before, on the run's first date: readers take the newest row dated on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
+from pyspark.sql import Observation
 from pyspark.sql import functions as F
 
 from domain.errors import Failed
-from hbase_schema.client import HistoryClient
-from hbase_schema.spark_source import NAME, SCHEMA, HistorySource, options
+from hbase_schema.spark_source import NAME, SCHEMA, HistorySource, options_of_all
 from hbase_schema.tables import TABLES, HistoryTable
 from lake import runs, store
 from lake.postgres import connection
@@ -32,9 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
-_PAIRS = "business_date date, platform_id string"
 _ALWAYS = date(9999, 12, 31)
-_VERIFIED_ROWS = 50
 
 # Rows of run.published in the order in which they count: COMPLETE before INCOMPLETE, then the highest version
 _VERSIONS = """
@@ -101,21 +102,20 @@ def extent(context: StepContext) -> Extent:
 
 def project(context: StepContext, what: Extent) -> dict[str, int]:
     """Write the six tables of one run; rows put a table. Deletes come after all puts."""
-    counts: dict[str, int] = {}
-    deletes: list[tuple[str, DataFrame]] = []
+    packed: dict[str, DataFrame] = {}
+    deletes: list[DataFrame] = []
     for name, rows_of in _PROJECTIONS.items():
         now = rows_of(context, what.won, what)
         old = [rows_of(_as_run(context, run_id), pairs, what) for run_id, pairs in what.replaced.items()]
         if old and name == "cust_360":
             now = _profiles_again(context, [now, *old])
-        packed = pack(TABLES[name], now)
-        counts[name] = _write(context, name, packed)
-        _verify(context, name, packed)
-        for frame in old:
-            gone = pack(TABLES[name], frame).select("row").join(packed.select("row"), "row", "left_anti")
-            deletes.append((name, gone.select("row", F.lit(None).cast("binary").alias("p"))))
-    for name, gone in deletes:
-        _write(context, name, gone)
+        packed[name] = pack(TABLES[name], now)
+        keys = [pack(TABLES[name], frame).select("row") for frame in old]
+        gone = [frame.join(packed[name].select("row"), "row", "left_anti") for frame in keys]
+        deletes += [_named(name, frame.withColumn("p", F.lit(None).cast("binary"))) for frame in gone]
+    counts = _write(context, [_named(name, frame) for name, frame in packed.items()])
+    if deletes:
+        _write(context, deletes)
     return counts
 
 
@@ -155,17 +155,28 @@ def _as_run(context: StepContext, run_id: int) -> StepContext:
 
 def _rows(context: StepContext, name: str, pairs: tuple[Pair, ...]) -> DataFrame:
     """A run's rows of a lake table, of the given dates and platforms only."""
-    wanted = context.spark.createDataFrame(list(pairs), _PAIRS)
-    return store.of_run(context, name).join(F.broadcast(wanted), ["business_date", "platform_id"], "left_semi")
+    return store.of_run(context, name).where(_of(pairs))
+
+
+def _of(pairs: tuple[Pair, ...]) -> Column:
+    """Whether a row is of one of the dates and platforms, in literals (they prune files); mostly all platforms share dates."""
+    dates_of: dict[str, list[date]] = {}
+    for day, platform in sorted(pairs):
+        dates_of.setdefault(platform, []).append(day)
+    platforms_of: dict[tuple[date, ...], list[str]] = {}
+    for platform, days in dates_of.items():
+        platforms_of.setdefault(tuple(days), []).append(platform)
+    terms = (
+        F.col("business_date").isin(*days) & F.col("platform_id").isin(*platforms) for days, platforms in platforms_of.items()
+    )
+    return reduce(or_, terms, F.lit(False))
 
 
 def _movements(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
     """Each movement twice: in the timeline of the account it leaves (D) and of the one it reaches (C)."""
-    rows = _rows(context, "ledger_movement", pairs)
 
-    def side(letter: str, own: str, other: str) -> DataFrame:
-        return rows.select(
-            "*",
+    def side(letter: str, own: str, other: str) -> Column:
+        return F.struct(
             F.lit(letter).alias("side"),
             F.col(f"{own}_account_id").alias("account_id"),
             F.col(f"{own}_account_no").alias("account_no"),
@@ -173,7 +184,8 @@ def _movements(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> D
             F.col(f"{other}_role").alias("counter_role"),
         )
 
-    return side("D", "debit", "credit").unionByName(side("C", "credit", "debit"))
+    both = F.array(side("D", "debit", "credit"), side("C", "credit", "debit"))
+    return _rows(context, "ledger_movement", pairs).select("*", F.inline(both))
 
 
 def _orders(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
@@ -242,21 +254,18 @@ _PROJECTIONS: dict[str, Callable[[StepContext, tuple[Pair, ...], Extent], Any]] 
 }
 
 
-def _write(context: StepContext, name: str, packed: DataFrame) -> int:
-    """Put (or, where `p` is null, delete) rows at the run's id; rows of the frame."""
-    target = {**options(context.settings, name), "timestamp": str(context.run.run_id)}
-    rows = packed.count()
-    if rows:
-        packed.write.format(NAME).options(**target).mode("append").save()
-    return rows
+def _named(name: str, packed: DataFrame) -> DataFrame:
+    return packed.select(F.lit(name).alias("table"), "row", "p")
 
 
-def _verify(context: StepContext, name: str, packed: DataFrame) -> None:
-    """Read a few rows back as a page would; Failed when one is not what was written."""
-    with HistoryClient.of(context.settings) as client:
-        for row, cell in packed.limit(_VERIFIED_ROWS).collect():
-            if client.get(name, bytes(row), context.run.run_id) != bytes(cell):
-                raise Failed(f"HBase table {name} does not give back row {bytes(row).hex()} of run {context.run.run_id}")
+def _write(context: StepContext, frames: Iterable[DataFrame]) -> dict[str, int]:
+    """Put (or, where `p` is null, delete) rows at the run's id in one action; rows a table."""
+    rows = reduce(lambda one, other: one.unionByName(other), frames)
+    seen = Observation()
+    observed = rows.observe(seen, *(F.count_if(F.col("table") == name).alias(name) for name in TABLES))
+    target = {**options_of_all(context.settings), "timestamp": str(context.run.run_id)}
+    observed.write.format(NAME).options(**target).mode("append").save()
+    return {name: int(seen.get[name]) for name in TABLES}
 
 
 def _mark(context: StepContext) -> None:

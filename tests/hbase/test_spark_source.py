@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from fundwatch.settings import Settings
 from hbase_schema.client import HistoryClient
-from hbase_schema.spark_source import NAME, HistorySource, options
+from hbase_schema.spark_source import NAME, HistorySource, options, options_of_all
 from hbase_schema.tables import TABLES
 from spark_jobs.history import pack
 
@@ -89,6 +89,15 @@ def test_a_null_cell_deletes_the_row(session: SparkSession, tables: Settings) ->
     assert read(session, tables, "ord").count() == 100 - 10
 
 
+def test_rows_that_name_their_table_are_written_to_it_in_one_write(session: SparkSession, tables: Settings) -> None:
+    rows = frame(session, 300).select(F.when(F.col("row") < b"\x05", "mv").otherwise("cust_360").alias("table"), "row", "p")
+    rows.coalesce(1).write.format(NAME).options(**options_of_all(tables), timestamp="50").mode("append").save()
+    with HistoryClient.of(tables) as client:
+        low, high = client.scan("mv", b"", b"", 1000), client.scan("cust_360", b"", b"", 1000)
+    assert [key[0] < 5 for key, _ in low + high] == [True] * len(low) + [False] * len(high)
+    assert len(low) > 0 and len(low) + len(high) == 300
+
+
 def test_rows_of_different_widths_are_read_by_the_careful_way(session: SparkSession, tables: Settings) -> None:
     uneven = [(bytes((salt, 1)) + b"k" * (salt + 1) * n, b"v" * n) for salt in range(16) for n in range(1, 9)]
     with HistoryClient.of(tables) as client:
@@ -103,5 +112,7 @@ def test_wrong_use_is_refused_in_words(session: SparkSession, tables: Settings) 
         rows.write.format(NAME).options(**options(tables, "ord")).mode("append").save()
     with pytest.raises(Exception, match="rows of other runs must stay"):
         rows.write.format(NAME).options(**options(tables, "ord"), timestamp="1").mode("overwrite").save()
+    with pytest.raises(Exception, match="columns table, row, p"):
+        rows.write.format(NAME).options(**options_of_all(tables), timestamp="1").mode("append").save()
     with pytest.raises(Exception, match="hbase apply"):
         session.read.format(NAME).options(**options(tables, "nobody_made_it")).load().count()

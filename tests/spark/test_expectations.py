@@ -11,6 +11,7 @@ from domain.errors import Failed
 from expectations.suites import SuiteResult, evaluate, load_suite, run_suite
 from fundwatch.settings import Settings
 from lake import store
+from lake.completeness import WAITED_FOR
 from lake.published import Winner
 from lake.steps import Run, StepContext
 from lake.tables import TABLES
@@ -71,6 +72,10 @@ def balances(spark: SparkSession, movements: list[Values], rows: list[Values], e
     held = frame(spark, "ledger_balance", rows)
     frames = {"movement": frame(spark, "ledger_movement", movements), "balance": held, "balance_and_day_before": held}
     return evaluate(spark, "balances", frames | {"balance_equation": frame(spark, "balance_equation", equations)})
+
+
+def files(rows: DataFrame) -> dict[str, DataFrame]:
+    return {"file_control": rows, "waited_for": rows.where(WAITED_FOR)}
 
 
 def failing(result: SuiteResult) -> dict[str, int]:
@@ -144,13 +149,13 @@ def test_a_stop_names_the_suite_the_check_and_the_first_row_and_a_missing_file_d
         "file_kind": "statement",
     }
     missing |= {"file_name": "P92.statement.csv.gz", "state": "MISSING", "reason_code": "MISSING", "reason": "it did not come"}
-    result = run_suite(spark, "file_control", {"file_control": frame(spark, "file_control", [missing])})
+    result = run_suite(spark, "file_control", files(frame(spark, "file_control", [missing])))
     assert failing(result) == {"expected_files_are_accepted": 1}
     silent = frame(spark, "file_control", [missing | {"reason": None}])
     with pytest.raises(
         Failed, match=r'^suite file_control, check a_file_that_is_not_accepted_says_why: 1 .*"P92.statement.csv.gz"'
     ):
-        run_suite(spark, "file_control", {"file_control": silent})
+        run_suite(spark, "file_control", files(silent))
 
 
 def test_verify_passes_a_true_run_and_stops_before_publish_on_a_false_one(

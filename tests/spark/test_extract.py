@@ -14,7 +14,7 @@ import pytest
 from domain.errors import Failed
 from fundwatch.settings import Settings
 from lake import runs, store
-from lake.content import content
+from lake.content import contents
 from lake.reader import row_counts
 from lake.runs import Run
 from lake.steps import StepContext
@@ -27,6 +27,7 @@ FIRST = date(2026, 3, 2)
 DAYS = [FIRST + timedelta(days=number) for number in range(4)]
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 WHY = {"ACCEPTED": (None, None), "REFUSED": ("HASH", "wrong hash")}
+EXTRACTED = ("ledger_movement", "ledger_order", "ledger_hold_event", "ledger_balance")
 BALANCE = ("account_no", "business_date", "opening_minor", "debit_minor", "credit_minor", "closing_minor", "held_minor")
 
 
@@ -121,11 +122,10 @@ def numbers() -> Iterator[int]:
     return iter(range(70, 99))
 
 
-@pytest.fixture
-def book(test_settings: Settings, spark: SparkSession, numbers: Iterator[int]) -> Book:
+def new_book(settings: Settings, spark: SparkSession, number: int) -> Book:
     """Four dates of a platform: opening balances, a later account, a hold placed and released, a payment."""
     store.ensure_tables(spark)
-    book = Book(test_settings, spark, f"P{next(numbers)}")
+    book = Book(settings, spark, f"P{number}")
     book.execute("insert into registry.platform values (%s, 'n', 'n', 'CNY', 'CN_2017', %s, %s)", [book.platform_id, FIRST, T0])
     special = book.account("X-SPECIAL", "SPECIAL_ACCOUNT")
     lender = book.account("L-1", "INVESTOR", FIRST)
@@ -139,11 +139,32 @@ def book(test_settings: Settings, spark: SparkSession, numbers: Iterator[int]) -
     return book
 
 
-def test_every_account_has_its_balance_on_every_date_from_its_opening_on(book: Book) -> None:
+@pytest.fixture
+def book(test_settings: Settings, spark: SparkSession, numbers: Iterator[int]) -> Book:
+    return new_book(test_settings, spark, next(numbers))
+
+
+@dataclass
+class Extracted:
+    """A platform whose four dates were extracted in one pass: its run, what the step said, what the tables hold."""
+
+    book: Book
+    context: StepContext
+    tables: dict[str, int]
+    content: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def whole(test_settings: Settings, spark: SparkSession, numbers: Iterator[int]) -> Extracted:
+    book = new_book(test_settings, spark, next(numbers))
     context = book.run(DAYS[0], DAYS[3])
-    result = extract.run(context)
-    assert dict(result.tables) == {"ledger_movement": 3, "ledger_order": 5, "ledger_hold_event": 2, "ledger_balance": 10}
-    balances = book.balances(context)
+    tables = dict(extract.run(context).tables)
+    return Extracted(book, context, tables, contents(context, EXTRACTED))
+
+
+def test_every_account_has_its_balance_on_every_date_from_its_opening_on(whole: Extracted) -> None:
+    assert whole.tables == {"ledger_movement": 3, "ledger_order": 5, "ledger_hold_event": 2, "ledger_balance": 10}
+    balances = whole.book.balances(whole.context)
     lender = [balances["L-1", day] for day in DAYS]
     assert lender == [(0, 0, 1000, 1000, 0), (1000, 0, 0, 1000, 300), (1000, 250, 50, 800, 300), (800, 0, 0, 800, 0)]
     assert sorted(day for name, day in balances if name == "L-2") == DAYS[2:]
@@ -151,26 +172,29 @@ def test_every_account_has_its_balance_on_every_date_from_its_opening_on(book: B
     assert [balances["X-SPECIAL", day][3] for day in DAYS] == [-1000] * 4
 
 
-def test_one_pass_and_date_by_date_have_the_same_content(book: Book) -> None:
-    whole = book.run(DAYS[0], DAYS[3])
-    extract.run(whole)
-    tables = ("ledger_movement", "ledger_order", "ledger_hold_event", "ledger_balance")
-    together = {name: content(whole, name) for name in tables}
-    single: dict[str, dict[str, Any]] = {name: {} for name in tables}
+def test_a_rerun_that_reads_in_many_ranges_replaces_what_it_wrote_by_the_same(
+    whole: Extracted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract, "ROWS_A_PARTITION", 1)
+    assert extract.run(whole.context).tables == whole.tables
+    assert contents(whole.context, EXTRACTED) == whole.content
+
+
+def test_one_pass_and_date_by_date_have_the_same_content(whole: Extracted) -> None:
+    single: dict[str, dict[str, Any]] = {name: {} for name in EXTRACTED}
     for day in DAYS:
-        context = book.run(day, day)
+        context = whole.book.run(day, day)
         extract.run(context)
-        book.publish(context, day, state="INCOMPLETE" if day == DAYS[1] else "COMPLETE")
-        for name in tables:
-            single[name].update(content(context, name))
-    assert single == together
-    assert set(together["ledger_balance"]) == {day.isoformat() for day in DAYS}
+        whole.book.publish(context, day, state="INCOMPLETE" if day == DAYS[1] else "COMPLETE")
+        for name, found in contents(context, EXTRACTED).items():
+            single[name].update(found)
+    assert single == whole.content
+    assert set(single["ledger_balance"]) == {day.isoformat() for day in DAYS}
 
 
 def test_a_platform_that_was_never_published_opens_with_all_that_was_posted_before(book: Book) -> None:
-    context = book.run(DAYS[2], DAYS[2])
-    extract.run(context)
-    assert book.balances(context)["L-1", DAYS[2]] == (1000, 250, 50, 800, 300)
+    opening = extract.opening_balances(book.run(DAYS[3], DAYS[3])).where(f"account_no = '{book.platform_id}-L-1'").collect()
+    assert [tuple(row)[1:] for row in opening] == [(800, 300)]
 
 
 def test_what_lies_above_the_watermark_is_not_read(book: Book) -> None:
@@ -179,23 +203,6 @@ def test_what_lies_above_the_watermark_is_not_read(book: Book) -> None:
     book.execute("select ledger.seal_pending(1000)")
     extract.run(context)
     assert book.balances(context)["L-1", DAYS[0]][3] == 1000
-
-
-def test_a_rerun_of_the_step_replaces_what_it_wrote(book: Book) -> None:
-    context = book.run(DAYS[0], DAYS[3])
-    extract.run(context)
-    before = content(context, "ledger_balance")
-    extract.run(context)
-    assert content(context, "ledger_balance") == before
-
-
-def test_many_ranges_read_the_same_rows_as_one(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = book.run(DAYS[0], DAYS[3])
-    extract.run(context)
-    before = content(context, "ledger_movement")
-    monkeypatch.setattr(extract, "ROWS_A_PARTITION", 1)
-    assert extract.run(context).tables["ledger_movement"] == 3
-    assert content(context, "ledger_movement") == before
 
 
 def test_balances_that_do_not_add_up_stop_the_night(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,11 +214,12 @@ def test_balances_that_do_not_add_up_stop_the_night(book: Book, monkeypatch: pyt
         extract.run(context)
 
 
-def _extracted(book: Book, first: date, last: date, files: list[tuple[date, str, str]]) -> StepContext:
-    """A run that extracted, and whose file control found `files` (date, kind, state)."""
+def _done(book: Book, first: date, last: date, files: list[tuple[date, str, str]]) -> StepContext:
+    """A run whose steps wrote one order, and whose file control found `files` (date, kind, state)."""
     context = book.run(first, last)
     book.execute("update ledger.clock set now_at = '2026-03-10T00:00Z' where now_at < '2026-03-10T00:00Z'")
-    tables = dict(extract.run(context).tables)
+    order = [(first, context.run.run_id, book.platform_id, 1, "R-1", "OPENING", 1000, "CNY", T0)]
+    frames = {"ledger_order": context.spark.createDataFrame(order, store.TABLES["ledger_order"].ddl)}
     rows = [
         (
             day,
@@ -231,16 +239,17 @@ def _extracted(book: Book, first: date, last: date, files: list[tuple[date, str,
         )
         for day, kind, state in files
     ]
-    frame = context.spark.createDataFrame(rows, store.TABLES["file_control"].ddl)
-    tables["file_control"] = store.write(context, "file_control", frame)
-    hashes = {name: content(context, name) for name in tables}
+    frames["file_control"] = context.spark.createDataFrame(rows, store.TABLES["file_control"].ddl)
+    for name, frame in frames.items():
+        store.write(context, name, frame)
+    hashes = contents(context, list(frames))
     runs.record_step(context.settings, context.run.run_id, "extract", "DONE", 1, 1, 1.0, {"content": hashes})
     return context
 
 
 def test_publish_makes_versions_marts_and_a_manifest_and_is_done_once(book: Book) -> None:
     files = [(DAYS[0], "orders", "ACCEPTED"), (DAYS[1], "orders", "REFUSED"), (DAYS[1], "postings", "ACCEPTED")]
-    context = _extracted(book, DAYS[0], DAYS[1], files)
+    context = _done(book, DAYS[0], DAYS[1], files)
     done = runs.publish(context.settings, context.run, ["extract"])
     assert (done.state, done.skipped, done.complete, done.marts["file_control"]) == ("PUBLISHED", False, 1, 3)
     shown = runs.show(context.settings, context.run.run_id)
@@ -250,7 +259,7 @@ def test_publish_makes_versions_marts_and_a_manifest_and_is_done_once(book: Book
     ]
     assert "orders: wrong hash" in shown["published"][1]["reason"]
     manifest = json.loads((context.settings.manifests_dir / f"{context.run.run_id}.json").read_text())
-    assert manifest["tables"]["ledger_balance"][DAYS[0].isoformat()]["rows"] == 2
+    assert manifest["tables"]["ledger_order"][DAYS[0].isoformat()]["rows"] == 1
     assert [entry["file_kind"] for entry in manifest["inputs"]] == ["orders", "orders", "postings"]
     assert sum(day["rows"] for day in manifest["tables"]["ledger_order"].values()) == row_counts(
         context.settings, context.run.run_id
@@ -260,7 +269,7 @@ def test_publish_makes_versions_marts_and_a_manifest_and_is_done_once(book: Book
 
 def test_a_run_is_published_as_the_next_version_and_an_older_one_no_more(book: Book) -> None:
     files = [(DAYS[0], "orders", "ACCEPTED")]
-    old, first, second = (_extracted(book, DAYS[0], DAYS[0], files) for _ in range(3))
+    old, first, second = (_done(book, DAYS[0], DAYS[0], files) for _ in range(3))
     runs.publish(old.settings, first.run)
     runs.publish(old.settings, second.run)
     (row,) = runs.show(old.settings, second.run.run_id)["published"]
@@ -271,7 +280,7 @@ def test_a_run_is_published_as_the_next_version_and_an_older_one_no_more(book: B
 
 
 def test_a_run_whose_steps_did_not_end_or_whose_rows_changed_is_not_published(book: Book) -> None:
-    context = _extracted(book, DAYS[0], DAYS[0], [(DAYS[0], "orders", "ACCEPTED")])
+    context = _done(book, DAYS[0], DAYS[0], [(DAYS[0], "orders", "ACCEPTED")])
     with pytest.raises(Failed, match="reconcile did not end well"):
         runs.publish(context.settings, context.run, ["extract", "reconcile"])
     store.write(context, "ledger_order", store.of_run(context, "ledger_order").where("false"))
@@ -281,7 +290,7 @@ def test_a_run_whose_steps_did_not_end_or_whose_rows_changed_is_not_published(bo
 
 
 def test_a_run_as_known_then_enters_no_version(book: Book) -> None:
-    context = _extracted(book, DAYS[0], DAYS[0], [(DAYS[0], "orders", "ACCEPTED")])
+    context = _done(book, DAYS[0], DAYS[0], [(DAYS[0], "orders", "ACCEPTED")])
     known = replace(context.run, known_as_of=datetime(2026, 3, 9, tzinfo=UTC))
     assert runs.publish(context.settings, known).state == "AS_KNOWN"
     assert runs.show(context.settings, context.run.run_id)["published"] == []

@@ -23,6 +23,7 @@ from lake.published import Winner
 from lake.steps import Run, StepContext, StepResult
 from simulator.file_format import MANIFEST_COLUMNS, Damage, Feed, Row, csv_bytes, render
 from spark_jobs import land
+from spark_jobs.land import registry
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -214,7 +215,7 @@ def test_platforms_and_payment_companies_come_from_the_registry_as_known_then(da
 
     def platforms(platform_id: str | None, known_as_of: datetime | None) -> Registry:
         run = Run(1, FIRST, FIRST, platform_id, known_as_of, 0)
-        return land.registry(StepContext(run, database.settings, None))  # type: ignore[arg-type]
+        return registry(StepContext(run, database.settings, None))  # type: ignore[arg-type]
 
     everybody = platforms(None, None)
     assert everybody.onboarded_on == {"P01": date(2026, 1, 2), "P02": date(2026, 1, 2)}

@@ -300,6 +300,15 @@ def test_files_nobody_expects_stay_out_and_disturb_nobody(folder: Folder) -> Non
     assert sum(one.state == ACCEPTED for one in verdicts) == 11
 
 
+def test_a_copy_under_the_name_of_a_file_nobody_expects_is_unexpected_and_no_duplicate(folder: Folder) -> None:
+    day = folder.root / "2026-08-31" / "P01"
+    original = (day / "P01.orders.csv.gz").read_bytes()
+    (day / "P77.orders.csv.gz").write_bytes(original)
+    (day / "copy.csv.gz").write_bytes(original)
+    refused = {one.file_name: one.reason_code for one in folder.judge() if one.state != ACCEPTED}
+    assert refused == {"P77.orders.csv.gz": "UNEXPECTED", "copy.csv.gz": "DUPLICATE"}
+
+
 def test_a_file_that_is_still_being_written_is_not_there(folder: Folder) -> None:
     sender = folder.root / "2026-08-31" / "P01"
     (sender / "P01.orders.csv.gz").rename(sender / ".P01.orders.csv.gz")
@@ -360,6 +369,10 @@ def test_payments_are_read_only_when_a_manifest_names_them(folder: Folder) -> No
     row = "PAY-1,L-1,1,P,BORROWERS,500,CNY,2026-07-01"
     folder.put("P01", "payments", [row], control_sum=500)
     assert next(one.state for one in folder.judge() if one.file_kind == "payments") == ACCEPTED
+    folder.promises["P01"] = [line for line in folder.promises["P01"] if line[1] != "payments"]
+    folder._write_manifest("P01")
+    assert next(one.reason_code for one in folder.judge() if one.file_kind == "payments") == "UNEXPECTED"
+    folder.put("P01", "payments", [row], control_sum=500)
     (folder.root / "2026-08-31" / "P01" / "P01.payments.csv.gz").unlink()
     assert next(one.state for one in folder.judge() if one.file_kind == "payments") == MISSING
 

@@ -431,15 +431,26 @@ def test_a_missing_file_raises_b24_only_and_leaves_its_date_uncompared() -> None
     assert_promise(books, result)
 
 
-def test_a_file_refused_beside_the_accepted_one_is_b24_on_a_compared_date_and_an_unexpected_one_too() -> None:
+def test_a_copy_beside_the_accepted_file_and_an_unexpected_file_are_no_items_and_the_date_is_compared() -> None:
     books = truth()
     books.b = without(books.b, "T1")
     rows = lake_rows(books)
     first = rows["file_control"][0]
     rows["file_control"].append(first | {"state": "REFUSED", "reason_code": "DUPLICATE", "file_name": "again.csv.gz"})
+    rows["file_control"].append(first | {"state": "REFUSED", "reason_code": "DUPLICATE", "file_kind": "unknown"})
     rows["file_control"].append(first | {"state": "REFUSED", "reason_code": "UNEXPECTED", "file_kind": "notes"})
     result = run(rows, DAY, DAY)
-    assert codes(result) == ["B01", "B24", "B24"]
+    assert codes(result) == ["B01"]
+
+
+def test_an_expected_file_that_repeats_an_earlier_one_is_b24_and_leaves_its_date_uncompared() -> None:
+    books = truth()
+    books.b = without(books.b, "T1")
+    rows = lake_rows(books)
+    rows["file_control"][0] |= {"state": "REFUSED", "reason_code": "DUPLICATE", "reason": "the same bytes as yesterday"}
+    result = run(rows, DAY, DAY)
+    assert codes(result) == ["B24"]
+    assert "DUPLICATE, the same bytes as yesterday" in item(result, "B24")["explanation"]
 
 
 def test_the_nearest_candidate_is_named() -> None:

@@ -1,0 +1,1 @@
+"""Measurements of Fundwatch, each beside a named peer where there is one; figures lie in `results/`."""

@@ -1,0 +1,71 @@
+"""The one table that people read, `results/README.md`, made from the measurements' JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bench import result
+
+
+def write() -> Path:
+    """Write the table of the figures kept last; returns the file."""
+    night, orders, hbase = (result.read(name) for name in ("one_night", "orders_over_http", "hbase_through_spark"))
+    parts = [["# Measurements", "", *_taken(night)], _night(night), _orders(orders), _hbase(hbase)]
+    path = result.FOLDER / "README.md"
+    path.write_text("\n\n".join("\n".join(part) for part in parts) + "\n", encoding="utf-8")
+    return path
+
+
+def _taken(figures: dict[str, Any]) -> list[str]:
+    machine = figures["machine"]
+    return [
+        f"`make bench`, {figures['taken_at']}, on {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
+        f"{machine['system']}.",
+        "Services, clients and jobs share that machine. " + ", ".join(f"{k} {v}" for k, v in figures["versions"].items()) + ".",
+    ]
+
+
+def _night(night: dict[str, Any]) -> list[str]:
+    steps = [(step["step"], _count(step["rows_in"]), _count(step["rows_out"]), step["seconds"]) for step in night["steps"]]
+    return [
+        f"## One night: {night['first_date']} to {night['last_date']} in one pass, {night['movements']:,} movements of "
+        f"{night['orders']:,} orders{_load(night)}",
+        "",
+        *_table(("step", "rows in", "rows out", "seconds"), [*steps, ("all", "", "", night["total_seconds"])]),
+    ]
+
+
+def _orders(orders: dict[str, Any]) -> list[str]:
+    rows = [
+        ("orders per second, one movement each, committed", f"{orders['orders_per_second']:,}"),
+        ("pgbench TPC-B transactions per second, same server, same run", f"{orders['pgbench_tps']:,}"),
+        ("orders for each pgbench transaction", orders["orders_per_pgbench_transaction"]),
+        ("response time p50 / p99, ms", f"{orders['p50_ms']} / {orders['p99_ms']}"),
+        ("processor time an order, ms: service + PostgreSQL", f"{orders['service_cpu_ms']} + {orders['postgres_cpu_ms']}"),
+    ]
+    title = f"## Orders over HTTP, {orders['clients']} clients, {orders['seconds']:.0f} seconds{_load(orders)}"
+    return [title, "", *_table(("figure", "value"), rows)]
+
+
+def _hbase(hbase: dict[str, Any]) -> list[str]:
+    names = ("write_first", "write_warm", "read_first", "read_warm")
+    rows = [(name.replace("_", ", "), f"{hbase[name]['rows_per_second']:,}", hbase[name]["seconds"]) for name in names]
+    widths = f"key {hbase['key_bytes']}, cell {hbase['cell_bytes']} bytes"
+    title = f"## HBase through Spark, {hbase['rows']:,} rows ({widths}){_load(hbase)}"
+    return [title, "", *_table(("what", "rows per second", "seconds"), rows)]
+
+
+def _load(figures: dict[str, Any]) -> str:
+    return f" (load average afterwards {figures['machine']['load_average_1m_after']})"
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    """Markdown: the first column left, the others right."""
+    lines = [columns, ("---", *("---:" for _ in columns[1:])), *rows]
+    return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
