@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ import pyarrow.compute as pc
 from pyspark.sql.datasource import DataSource, DataSourceArrowWriter, DataSourceReader, InputPartition, WriterCommitMessage
 from pyspark.sql.types import StructType
 
-from domain.errors import Failed, ServiceMissing, WrongUse
+from domain.errors import Failed, FundwatchError, ServiceMissing, WrongUse
 from fundwatch.settings import Settings
 from hbase_schema import frames, thrift
 from hbase_schema.client import HistoryClient, after_prefix
@@ -29,6 +30,7 @@ from hbase_schema.client import HistoryClient, after_prefix
 NAME = "fundwatch_hbase"
 SCHEMA = "row binary, p binary"
 _COLUMN = b"d:p"
+_OURS = re.compile(r"domain\.errors\.(?P<kind>\w+): (?P<sentence>[^\n]+)")
 
 
 @dataclass
@@ -187,6 +189,15 @@ def clip(regions: Sequence[tuple[bytes, bytes]], start: bytes, stop: bytes) -> l
         if not last or first < last:
             parts.append(Region(first, last))
     return parts
+
+
+def cause(error: Exception) -> FundwatchError | None:
+    """The error of ours that a task or the planner raised, out of the text in which Spark (or its server) wraps it."""
+    found = _OURS.search(str(error))
+    if found is None:
+        return None
+    kind = next((kind for kind in FundwatchError.__subclasses__() if kind.__name__ == found["kind"]), Failed)
+    return kind(found["sentence"].strip())
 
 
 def options(settings: Settings, table: str) -> dict[str, str]:

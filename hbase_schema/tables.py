@@ -5,9 +5,12 @@ One family `d`; a cell's timestamp is the run id that projected it. Amounts are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hbase_schema.fields import Field, Kind
 from hbase_schema.keys import SALTS, RowKey
@@ -181,6 +184,22 @@ _ALL = (
 )
 
 TABLES: dict[str, HistoryTable] = {table.name: table for table in _ALL}
+PACKED = "table string, row binary, p binary"
+
+
+def pack_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Arrow batches of rows (`table` and the columns of its key and cell) as batches of `PACKED`.
+
+    It lies here, in a module that imports little, because every Python worker of Spark has to import it.
+    """
+    for batch in batches:
+        names = pc.unique(batch.column("table")).to_pylist()
+        for name in names:
+            part = batch if len(names) == 1 else batch.filter(pc.equal(batch.column("table"), name))
+            columns = dict(zip(part.schema.names, part.columns, strict=True))
+            table = TABLES[name]
+            packed = [part.column("table"), table.key.encode_columns(columns), table.cell.encode_columns(columns)]
+            yield pa.RecordBatch.from_arrays(packed, names=["table", "row", "p"])
 
 
 def ddl(prefix: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from ingest.values import arrow_type
 
 TASK_BYTES = 32 * 1024 * 1024
 TASK_FILES = 128
+SMALL_BYTES = 256 * 1024
+SMALL_FILES = 32
 TASKS_MIN = 2
 FOUND_DDL = """path string, sha256 string, sequence_no bigint, row_count bigint, control_sum string,
 rows_quarantined bigint, amounts_unreadable bigint, fault_codes array<string>, fault_sentences array<string>"""
@@ -55,7 +57,10 @@ class Source:
 
 def share(items: Sequence[T], sizes: Sequence[int]) -> list[list[T]]:
     """Spread files over tasks of about equal bytes: the largest first, each to the task with the least so far."""
-    wanted = max(TASKS_MIN, sum(sizes) // TASK_BYTES + 1, len(items) // TASK_FILES + 1)
+    total = sum(sizes)
+    # one task is quickest while its files are small: a second one costs more than it takes over
+    tasks_min = TASKS_MIN if total > SMALL_BYTES or len(items) > SMALL_FILES else 1
+    wanted = max(tasks_min, total // TASK_BYTES + 1, len(items) // TASK_FILES + 1)
     count = max(1, min(len(items), wanted))
     tasks: list[list[T]] = [[] for _ in range(count)]
     heap = [(0, index) for index in range(count)]

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain.errors import ServiceMissing
@@ -12,6 +17,9 @@ from lake.postgres import jdbc_url
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+_SUBMIT_ARGUMENTS = "PYSPARK_SUBMIT_ARGS"
 
 
 def spark_conf(settings: Settings) -> dict[str, str]:
@@ -71,9 +79,37 @@ def spark_session(settings: Settings, app: str) -> SparkSession:
         return session
     os.environ["PYTHONPATH"] = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
     (settings.home / "spark" / "tmp").mkdir(parents=True, exist_ok=True)
-    builder = SparkSession.builder.appName(app)
-    for key, value in spark_conf(settings).items():
-        builder = builder.config(key, value)
-    session_classic = builder.getOrCreate()
+    with _secrets_off_the_command_line(settings, spark_conf(settings)) as conf:
+        builder = SparkSession.builder.appName(app)
+        for key, value in conf.items():
+            builder = builder.config(key, value)
+        session_classic = builder.getOrCreate()
     session_classic.sparkContext.setLogLevel("ERROR")
     return session_classic
+
+
+@contextmanager
+def _secrets_off_the_command_line(settings: Settings, conf: dict[str, str]) -> Iterator[dict[str, str]]:
+    """What the builder may be given: PySpark starts its JVM with `--conf KEY=VALUE`, which every user of the machine can read.
+
+    Passwords go through a 0600 properties file that is gone once the JVM has read it.
+    """
+    from pyspark import SparkContext
+
+    if SparkContext._gateway is not None:
+        # the JVM is there: nothing is put on a command line any more
+        yield conf
+        return
+    secrets = {key: value for key, value in conf.items() if key.endswith(".password")}
+    descriptor, name = tempfile.mkstemp(suffix=".properties", dir=settings.home / "spark" / "tmp")
+    before = os.environ.get(_SUBMIT_ARGUMENTS)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write("".join(f"{key} {value}\n" for key, value in secrets.items()))
+        os.environ[_SUBMIT_ARGUMENTS] = f"--properties-file {shlex.quote(name)} {before or 'pyspark-shell'}"
+        yield {key: value for key, value in conf.items() if key not in secrets}
+    finally:
+        os.environ.pop(_SUBMIT_ARGUMENTS)
+        if before is not None:
+            os.environ[_SUBMIT_ARGUMENTS] = before
+        Path(name).unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 
 BROADCAST_ROWS_MAX = 100_000
+_DROPS_AT_ONCE = 8
 _PROPAGATION = "spark.sql.constraintPropagation.enabled"
 
 
@@ -59,16 +61,25 @@ class SparkEngine:
         frame.createOrReplaceTempView(name)
         self._names.append(name)
 
+    def keep(self, name: str, frame: DataFrame) -> DataFrame:
+        """Compute a frame once and give the result to the statements as a view; its rows are counted in `rows`."""
+        # new column identities: a checkpoint keeps those of its source, which Spark then mixes up when both are joined
+        checkpoint = frame.localCheckpoint(eager=False)
+        kept = checkpoint.toDF(*checkpoint.columns)
+        # the count is the one action that fills the checkpoint
+        rows = self.rows[name] = kept.count()
+        # A checkpoint has no size the planner trusts: say which frames are small, so that large sides are not shuffled.
+        kept = kept.hint("broadcast") if rows <= BROADCAST_ROWS_MAX else kept
+        self.provide(name, kept)
+        return kept
+
     def define(self, statement: Statement) -> None:
         """Make the view of one statement."""
         frame = self._spark.sql(statement.sql)
         if statement.keep:
-            # new column identities: a checkpoint keeps those of its source, which Spark then mixes up when both are joined
-            frame = frame.localCheckpoint().toDF(*frame.columns)
-            rows = self.rows[statement.name] = frame.count()
-            # A checkpoint has no size the planner trusts: say which frames are small, so that large sides are not shuffled.
-            frame = frame.hint("broadcast") if rows <= BROADCAST_ROWS_MAX else frame
-        self.provide(statement.name, frame)
+            self.keep(statement.name, frame)
+        else:
+            self.provide(statement.name, frame)
 
     def frame(self, name: str) -> DataFrame:
         """Result of a statement."""
@@ -77,8 +88,9 @@ class SparkEngine:
     def close(self) -> None:
         """Drop the views (checkpoints go with them) and leave the session as it was."""
         self._spark.conf.set(_PROPAGATION, self._propagates)
-        for name in self._names:
-            self._spark.catalog.dropTempView(name)
+        # a drop is one round trip to a Connect server
+        with ThreadPoolExecutor(_DROPS_AT_ONCE) as drops:
+            list(drops.map(self._spark.catalog.dropTempView, self._names))
         self._names.clear()
 
 

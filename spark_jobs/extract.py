@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 ROWS_A_PARTITION = 500_000
 PARTITIONS_MAX = 64
+_COPIED = {
+    "ledger_movement": ("movement", "ledger_no"),
+    "ledger_order": ("trade_order", "order_id"),
+    "ledger_hold_event": ("hold_event", "hold_event_id"),
+}
+"""Lake table → `night` view and the key by whose ranges it is read."""
 _FETCH_ROWS = "10000"
 
 
@@ -31,11 +37,7 @@ def run(context: StepContext) -> StepResult:
     Reads only the `night` views. Failed when movements were lost on the way, or when the closing balances of a platform and
     currency do not add up to zero on a date.
     """
-    tables = {
-        "ledger_movement": _write(context, "ledger_movement", "movement", "ledger_no", _of_dates(context.run, by_ledger_no=True)),
-        "ledger_order": _write(context, "ledger_order", "trade_order", "order_id", _of_dates(context.run)),
-        "ledger_hold_event": _write(context, "ledger_hold_event", "hold_event", "hold_event_id", _of_dates(context.run)),
-    }
+    tables = _copy(context)
     known = _known(context.run)
     accounts = _read(context, "account", "account_id", known, _bounds(context, "account", "account_id", known))
     balances = daily_balances(
@@ -143,14 +145,19 @@ def _of_dates(run: Run, by_ledger_no: bool = False) -> sql.Composable:
     return sql.SQL("{} and ledger_no <= {}").format(condition, run.ledger_no_to) if by_ledger_no else condition
 
 
-def _write(context: StepContext, table: str, view: str, key: str, condition: sql.Composable) -> int:
-    """Copy rows of a view to a lake table; Failed when the counts differ."""
-    low, high, expected = _bounds(context, view, key, condition)
-    rows = _read(context, view, key, condition, (low, high, expected))
-    own = rows.withColumn("run_id", F.lit(context.run.run_id).cast("bigint"))
-    written = store.write(context, table, own.select(*TABLES[table].columns))
-    if written != expected:
-        raise Failed(f"{table}: night.{view} holds {expected} rows of the run, {written} were written")
+def _copy(context: StepContext) -> dict[str, int]:
+    """Copy the run's rows of the `night` views to lake tables; returns rows by table. Failed when counts differ."""
+    frames: dict[str, DataFrame] = {}
+    expected: dict[str, int] = {}
+    for table, (view, key) in _COPIED.items():
+        condition = _of_dates(context.run, by_ledger_no=key == "ledger_no")
+        bounds = _bounds(context, view, key, condition)
+        rows = _read(context, view, key, condition, bounds).withColumn("run_id", F.lit(context.run.run_id).cast("bigint"))
+        frames[table], expected[table] = rows.select(*TABLES[table].columns), bounds[2]
+    written = store.write_all(context, frames)
+    for table, count in written.items():
+        if count != expected[table]:
+            raise Failed(f"{table}: night.{_COPIED[table][0]} holds {expected[table]} rows of the run, {count} were written")
     return written
 
 

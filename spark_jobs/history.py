@@ -14,7 +14,7 @@ published before, on the run's first date: readers take the newest row dated on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import reduce
@@ -25,14 +25,13 @@ from pyspark.sql import Observation
 from pyspark.sql import functions as F
 
 from domain.errors import Failed
-from hbase_schema.spark_source import NAME, SCHEMA, HistorySource, options_of_all
-from hbase_schema.tables import TABLES, HistoryTable
+from hbase_schema.spark_source import NAME, HistorySource, cause, options_of_all
+from hbase_schema.tables import PACKED, TABLES, HistoryTable, pack_batches
 from lake import runs, store
 from lake.postgres import connection
 from lake.steps import StepContext, StepResult
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
 _ALWAYS = date(9999, 12, 31)
@@ -102,42 +101,35 @@ def extent(context: StepContext) -> Extent:
 
 def project(context: StepContext, what: Extent) -> dict[str, int]:
     """Write the six tables of one run; rows put a table. Deletes come after all puts."""
-    packed: dict[str, DataFrame] = {}
-    deletes: list[DataFrame] = []
+    now: dict[str, DataFrame] = {}
+    before: list[tuple[str, DataFrame]] = []
     for name, rows_of in _PROJECTIONS.items():
-        now = rows_of(context, what.won, what)
+        now[name] = rows_of(context, what.won, what)
         old = [rows_of(_as_run(context, run_id), pairs, what) for run_id, pairs in what.replaced.items()]
         if old and name == "cust_360":
-            now = _profiles_again(context, [now, *old])
-        packed[name] = pack(TABLES[name], now)
-        keys = [pack(TABLES[name], frame).select("row") for frame in old]
-        gone = [frame.join(packed[name].select("row"), "row", "left_anti") for frame in keys]
-        deletes += [_named(name, frame.withColumn("p", F.lit(None).cast("binary"))) for frame in gone]
-    counts = _write(context, [_named(name, frame) for name, frame in packed.items()])
-    if deletes:
-        _write(context, deletes)
+            now[name] = _profiles_again(context, [now[name], *old])
+        before += [(name, frame) for frame in old]
+    packed = pack_all(now.items())
+    counts = _write(context, packed)
+    if before:
+        gone = pack_all(before).join(packed.select("table", "row"), ["table", "row"], "left_anti")
+        _write(context, gone.withColumn("p", F.lit(None).cast("binary")))
     return counts
 
 
 def pack(table: HistoryTable, frame: DataFrame) -> DataFrame:
     """Rows of a table as ``row binary, p binary``: keys and packed cells, made by the column in Arrow batches."""
-    name = table.name
-
-    def packed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            yield pack_batch(name, batch)
-
-    return frame.select(*dict.fromkeys((*table.key.names, *table.cell.names))).mapInArrow(packed, SCHEMA)
+    return _named(table.name, frame).mapInArrow(pack_batches, PACKED).select("row", "p")
 
 
-def pack_batch(name: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """One Arrow batch of a table's rows as keys and packed cells."""
-    import pyarrow as pa
+def pack_all(frames: Iterable[tuple[str, DataFrame]]) -> DataFrame:
+    """Rows of many tables as ``table string, row binary, p binary``.
 
-    table = TABLES[name]
-    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    packed = [table.key.encode_columns(columns), table.cell.encode_columns(columns)]
-    return pa.RecordBatch.from_arrays(packed, names=["row", "p"])
+    They share their columns and are spread anew by size before Python sees them: a task costs Python more than 10,000 rows.
+    """
+    named = (_named(name, frame) for name, frame in frames)
+    rows = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), named)
+    return rows.hint("rebalance").mapInArrow(pack_batches, PACKED)
 
 
 def entity_id(*parts: Column) -> Column:
@@ -254,17 +246,24 @@ _PROJECTIONS: dict[str, Callable[[StepContext, tuple[Pair, ...], Extent], Any]] 
 }
 
 
-def _named(name: str, packed: DataFrame) -> DataFrame:
-    return packed.select(F.lit(name).alias("table"), "row", "p")
+def _named(name: str, frame: DataFrame) -> DataFrame:
+    """The columns that a table's key and cell take, and the table's name."""
+    table = TABLES[name]
+    return frame.select(F.lit(name).alias("table"), *dict.fromkeys((*table.key.names, *table.cell.names)))
 
 
-def _write(context: StepContext, frames: Iterable[DataFrame]) -> dict[str, int]:
-    """Put (or, where `p` is null, delete) rows at the run's id in one action; rows a table."""
-    rows = reduce(lambda one, other: one.unionByName(other), frames)
+def _write(context: StepContext, packed: DataFrame) -> dict[str, int]:
+    """Put (or, where `p` is null, delete) rows at the run's id in one action; rows a table. ServiceMissing when HBase is down."""
     seen = Observation()
-    observed = rows.observe(seen, *(F.count_if(F.col("table") == name).alias(name) for name in TABLES))
+    observed = packed.observe(seen, *(F.count_if(F.col("table") == name).alias(name) for name in TABLES))
     target = {**options_of_all(context.settings), "timestamp": str(context.run.run_id)}
-    observed.write.format(NAME).options(**target).mode("append").save()
+    try:
+        observed.write.format(NAME).options(**target).mode("append").save()
+    except Exception as error:
+        ours = cause(error)
+        if ours is None:
+            raise
+        raise ours from error
     return {name: int(seen.get[name]) for name in TABLES}
 
 

@@ -30,7 +30,7 @@ def run(context: StepContext) -> StepResult:
     loans, claims = store.of_run(context, "loan_snapshot"), store.of_run(context, "claim_snapshot")
     figures = indicators(Pack.of(PACK), loans, claims).withColumn("run_id", F.lit(context.run.run_id).cast("bigint"))
     written = store.write(context, "indicator", figures.select(*TABLES["indicator"].columns))
-    return StepResult(loans.count() + claims.count(), written, {"indicator": written})
+    return StepResult(store.count_rows([loans, claims]), written, {"indicator": written})
 
 
 def indicators(pack: Pack, loans: DataFrame, claims: DataFrame) -> DataFrame:

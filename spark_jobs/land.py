@@ -24,7 +24,6 @@ from lake.steps import StepContext, StepResult
 from lake.tables import TABLES
 
 LISTED_MAX = 200
-WRITES_AT_ONCE = 3
 _PLATFORMS = """
 select platform_id, min(onboarded_on) from night.platform
  where (%(known)s::timestamptz is null or recorded_at <= %(known)s) and (%(only)s::text is null or platform_id = %(only)s)
@@ -56,9 +55,7 @@ def run(context: StepContext) -> StepResult:
             quarantine.keep(context.settings.quarantine_dir, verdict)
     tables["file_control"] = store.write(context, "file_control", _control_frame(context, verdicts))
     control_rows = store.of_run(context, "file_control")
-    suite = run_suite(
-        context.spark, "file_control", {"file_control": control_rows, "waited_for": control_rows.where(WAITED_FOR)}
-    )
+    suite = run_suite(context.spark, "file_control", {"file_control": control_rows, "waited_for": control_rows.where(WAITED_FOR)})
     rows_in = sum(verdict.row_count or 0 for verdict in verdicts)
     rows_out = sum(count for name, count in tables.items() if name not in {"file_control", "quarantine_row"})
     return StepResult(rows_in, rows_out, tables, _detail(verdicts) | {"expectations": [suite.to_json()]})
@@ -157,8 +154,7 @@ def _land(context: StepContext, sources: Sequence[frames.Source]) -> dict[str, i
         of_kind = [source for source in sources if source.kind == name]
         return _write(context, KINDS[name].table, of_kind, lambda tasks: frames.landing(tasks, context.run.run_id, name))
 
-    # most of a small write is planning and commit: a few at a time keep both cores busy
-    with ThreadPoolExecutor(WRITES_AT_ONCE) as writers:
+    with ThreadPoolExecutor(store.WRITES_AT_ONCE) as writers:
         return dict(zip((kind.table for kind in KINDS.values()), writers.map(land_kind, KINDS), strict=True))
 
 

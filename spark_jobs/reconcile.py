@@ -28,12 +28,12 @@ def run(context: StepContext) -> StepResult:
     try:
         for name in INPUTS:
             engine.provide(name, store.of_run(context, name))
-        carried = last_carried(store.published_before(context, "recon_carry", context.run.first_date))
-        engine.provide("carried", carried)
+        earlier = store.published_before(context, "recon_carry", context.run.first_date)
+        carried = engine.keep("carried", last_carried(earlier))
         engine.provide("match_history", remembered_matches(context, rules))
         run_statements(engine, statements(rules, scope(context, oldest(carried))))
-        tables = {name: store.write(context, name, engine.frame(f"out_{name}").select(*TABLES[name].columns)) for name in WRITTEN}
-        return StepResult(records_read(engine), sum(tables.values()), tables, {"rows": dict(engine.rows), **by_code(engine)})
+        tables = store.write_all(context, {name: engine.frame(f"out_{name}").select(*TABLES[name].columns) for name in WRITTEN})
+        return StepResult(records_read(engine), sum(tables.values()), tables, {"rows": dict(engine.rows), **by_code(context)})
     finally:
         engine.close()
 
@@ -78,7 +78,7 @@ def records_read(engine: SparkEngine) -> int:
     return int(row["records"] or 0) if row is not None else 0
 
 
-def by_code(engine: SparkEngine) -> dict[str, dict[str, int]]:
-    """Open items of the run's last state, counted by code: a handful of rows."""
-    counted = engine.frame("out_open_item").groupBy("code").count().collect()
+def by_code(context: StepContext) -> dict[str, dict[str, int]]:
+    """Open items that the run wrote, one a date on which they are open, counted by code: a handful of rows."""
+    counted = store.of_run(context, "open_item").groupBy("code").count().collect()
     return {"open_item_days": {row["code"]: row["count"] for row in sorted(counted)}}

@@ -43,12 +43,10 @@ def run(context: StepContext) -> StepResult:
     people = versions(inputs["customer"], ("platform_id", "customer_no"))
     loans = loan_snapshot(inputs["loan"], inputs["plan_row"], paid, people, dates, first)
     claims = claim_snapshot(inputs["claim"], paid, people, dates, first)
-    tables = {
-        "loan_snapshot": store.write(context, "loan_snapshot", _columns(loans, "loan_snapshot", run_id)),
-        "claim_snapshot": store.write(context, "claim_snapshot", _columns(claims, "claim_snapshot", run_id)),
-    }
+    frames = {"loan_snapshot": loans, "claim_snapshot": claims}
+    tables = store.write_all(context, {name: _columns(frame, name, run_id) for name, frame in frames.items()})
     written, held = store.of_run(context, "loan_snapshot"), store.of_run(context, "claim_snapshot")
-    rows_in = sum(frame.count() for frame in inputs.values())
+    rows_in = store.count_rows(inputs.values())
     return StepResult(rows_in, sum(tables.values()), tables, cross_checks(written, held))
 
 

@@ -40,7 +40,7 @@ def run(context: StepContext) -> StepResult:
                 "balance_equation": store.of_run(context, "balance_equation"),
             },
         )
-        rows_in = movement.count() + balance.count()
+        rows_in = store.count_rows([movement, balance])
     finally:
         movement.unpersist()
         balance.unpersist()

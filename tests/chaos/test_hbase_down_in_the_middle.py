@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,19 +12,20 @@ from typing import TYPE_CHECKING
 import pytest
 from pyspark.sql import functions as F
 
+from domain.errors import ServiceMissing
 from fundwatch.services import hbase as service
 from fundwatch.services import home, process
 from fundwatch.settings import Settings, load
 from hbase_schema import apply
 from hbase_schema.client import HistoryClient
-from hbase_schema.spark_source import NAME, HistorySource, options
+from hbase_schema.spark_source import NAME, HistorySource, cause, options
 from hbase_schema.tables import TABLES
 from spark_jobs.history import pack
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-ROWS = 200_000
+ROWS = 100_000
 PARTS = 8
 
 
@@ -55,6 +57,15 @@ def orders(spark: SparkSession) -> DataFrame:
     return pack(TABLES["ord"], rows.select(F.col("id").alias("order_id"), *(value.alias(name) for name, value in values.items())))
 
 
+def kill_at_the_first_row(settings: Settings) -> None:
+    """SIGKILL for HBase as soon as the table holds a row; the write runs in the main thread, where its session is active."""
+    deadline = time.monotonic() + 120
+    with HistoryClient.of(settings) as client:
+        while not client.scan("ord", b"", b"", 1):
+            assert time.monotonic() < deadline, "no row came within two minutes"
+    process.stop(settings, service.NAME, signal.SIGKILL)
+
+
 @pytest.mark.chaos
 def test_a_write_through_spark_that_was_cut_off_is_whole_after_it_is_done_again(spark: SparkSession, own_hbase: Settings) -> None:
     spark.dataSource.register(HistorySource)
@@ -64,13 +75,12 @@ def test_a_write_through_spark_that_was_cut_off_is_whole_after_it_is_done_again(
     def write() -> None:
         rows.write.format(NAME).options(**target, timestamp="5").mode("append").save()
 
-    with ThreadPoolExecutor(1) as pool, HistoryClient.of(own_hbase) as client:
-        writing = pool.submit(write)
-        while not client.scan("ord", b"", b"", 1):
-            assert not writing.done(), "the write ended before it could be cut off"
-        process.stop(own_hbase, service.NAME, signal.SIGKILL)
-        with pytest.raises(Exception, match="does not answer"):
-            writing.result(timeout=180)
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill_at_the_first_row, own_hbase)
+        with pytest.raises(Exception) as broken:
+            write()
+        killing.result()
+    assert isinstance(cause(broken.value), ServiceMissing)
     service.start(own_hbase)
     with HistoryClient.of(own_hbase, timeout_seconds=30) as client:
         assert 0 < client.count("ord") < ROWS

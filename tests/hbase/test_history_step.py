@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from domain.errors import Failed
+from domain.errors import Failed, ServiceMissing
 from domain.ids import entity_id
 from fundwatch.settings import Settings
 from hbase_schema.client import HistoryClient
@@ -151,8 +152,8 @@ def test_a_new_version_replaces_the_old_and_what_it_lacks_is_gone(
     assert profile.cell.decode(client.get("cust_360", party) or b"")["name_masked"] == "old"
 
 
-def test_a_run_that_was_never_projected_is_caught_up_and_an_unpublished_one_refused(
-    lake_session: SparkSession, database: Any, tables: Settings, client: HistoryClient
+def test_a_run_not_yet_projected_is_caught_up_and_an_unpublished_one_or_an_hbase_that_is_down_is_said(
+    lake_session: SparkSession, database: Any, tables: Settings, client: HistoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(lake_session, database, tables, FIRST + 10, [DAY], 1)
     second = publish(lake_session, database, tables, SECOND + 10, [NEXT], 1)
@@ -160,6 +161,14 @@ def test_a_run_that_was_never_projected_is_caught_up_and_an_unpublished_one_refu
     assert result.detail["caught_up_runs"] == [FIRST + 10]
     assert projected(database) == [FIRST + 10, SECOND + 10]
     assert [row["amount_minor"] for row in client.movements(1, 10)] == [300, 1000]
+    with psycopg.connect(database.url("jobs")) as connection:
+        connection.execute("delete from run.projected")
+    with monkeypatch.context() as patch, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        patch.setenv("FUNDWATCH_HBASE_THRIFT", f"127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(ServiceMissing, match="does not answer"):
+            history.run(second)
+    assert projected(database) == []
     with psycopg.connect(database.url("jobs")) as connection:
         connection.execute("delete from run.published")
     with pytest.raises(Failed, match="published nothing"):

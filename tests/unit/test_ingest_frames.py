@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.frames import TASK_BYTES, landed_schema, share
+from ingest.frames import SMALL_BYTES, TASK_BYTES, landed_schema, share
 from ingest.kinds import KINDS
 from lake.tables import TABLES
 from simulator.file_format import COLUMNS, SUM_COLUMN
@@ -22,7 +22,9 @@ def test_files_are_shared_out_once_each_and_about_evenly() -> None:
 
 def test_small_files_share_few_tasks_and_many_files_get_more() -> None:
     assert len(share([1], [10])) == 1
+    assert len(share(list(range(32)), [10] * 32)) == 1
     assert len(share(list(range(33)), [10] * 33)) == 2
+    assert len(share([1, 2], [SMALL_BYTES, 1])) == 2
     assert len(share(list(range(1000)), [10] * 1000)) == 8
 
 

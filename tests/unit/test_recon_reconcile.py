@@ -568,7 +568,7 @@ def mutate(books: Books, what: str, book: str, position: int) -> None:
         moves[index] = replace(move, day=move.day + timedelta(days=1), at=move.moment + timedelta(days=1))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(moves, min_size=1, max_size=8), mutations, alterations, st.none() | st.integers(0, 3))
 def test_promise_one_holds_for_any_faults_and_single_runs_agree(
     truth_moves: list[Any], faults: list[Any], altered: dict[Any, int], missing: int | None

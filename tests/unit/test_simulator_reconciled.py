@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
@@ -89,7 +90,7 @@ def reconciliation() -> Any:
         for table, rows in (landed_rows(world) | ledger_rows(world)).items():
             insert(connection, table, rows)
         dates = world.parameters.dates
-        with reconciled(connection, Scope(1, dates[0], dates[-1], dates[0])) as views:
+        with reconciled(connection, Scope(1, dates[0], dates[-1], dates[0], ZoneInfo("Asia/Shanghai"))) as views:
             items = connection.execute(
                 f"select distinct opened_code, platform_id, opened_on, match_key, code, recon_id from {views['open_item']}"
             ).fetchall()
