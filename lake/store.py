@@ -51,7 +51,8 @@ def write(context: StepContext, name: str, frame: DataFrame) -> int:
         checked = frame.select(_checked_run_id(context, name).alias("run_id"), *(c for c in table.columns if c != "run_id"))
         checked.select(*table.columns).writeTo(table.identifier).overwrite(F.col("run_id") == F.lit(context.run.run_id))
     except Exception as error:
-        if _FOREIGN in str(error):
+        # the error itself, not a plan that an error of another kind shows
+        if f"[USER_RAISED_EXCEPTION] {_FOREIGN}" in str(error):
             raise Failed(
                 f"a row for {name} is not of run {context.run.run_id}, its dates or its platform: nothing written"
             ) from error
