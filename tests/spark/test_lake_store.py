@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import psycopg
 import pytest
 
@@ -154,3 +155,15 @@ def test_as_of_reads_the_winners_before_the_run_and_its_own_rows(
     assert set(asked) == {DAYS[2]}
     monkeypatch.setattr(store, "winners_before", lambda *_: [])
     assert rows_of(store.as_of(tonight, "open_item_effect")) == [(DAYS[2], mine, "mine", 7)]
+
+
+def test_the_catalogs_password_is_on_no_command_line(lake: SparkSession, test_settings: Settings) -> None:
+    assert lake.conf.get("spark.sql.catalog.lake.jdbc.user") == "catalog"
+    secret = test_settings.secret("pg_catalog")
+    told = [
+        process.info["pid"]
+        for process in psutil.process_iter(["pid", "cmdline"])
+        if secret in " ".join(process.info["cmdline"] or [])
+    ]
+    assert told == []
+    assert not [*(test_settings.home / "spark" / "tmp").glob("*.properties")]
