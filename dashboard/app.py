@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
@@ -60,15 +60,23 @@ def matrix(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+class Renderer:
+    """Templates with the texts of a language and the few functions that all pages need."""
+
+    def __init__(self) -> None:
+        self._templates = Jinja2Templates(directory=HERE / "templates")
+        self._templates.env.globals.update(money=money, age_buckets=list(AGE_BUCKETS), languages=LANGUAGES)
+
+    def __call__(self, request: Request, template: str, language: str, status: int = 200, **values: Any) -> Response:
+        """One page or fragment as an HTTP response."""
+        return self._templates.TemplateResponse(request, template, {"t": texts(language), **values}, status_code=status)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The web application for one installation; it reads published rows only, never the ledger's tables."""
     app = FastAPI(title="Fundwatch pages", docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    templates = Jinja2Templates(directory=HERE / "templates")
-    templates.env.globals.update(money=money, age_buckets=list(AGE_BUCKETS), languages=LANGUAGES)
-
-    def render(request: Request, template: str, language: str, status: int = 200, **values: Any) -> Response:
-        return templates.TemplateResponse(request, template, {"t": texts(language), **values}, status_code=status)
+    render = Renderer()
 
     @app.middleware("http")
     async def secure(request: Request, call_next: Any) -> Response:
@@ -81,11 +89,19 @@ def create_app(settings: Settings) -> FastAPI:
         language = request.query_params.get("lang", "en")
         return render(request, "down.html", language if language in LANGUAGES else "en", 503)
 
-    @app.get("/livez")
+    app.include_router(routes(settings, render))
+    return app
+
+
+def routes(settings: Settings, render: Renderer) -> APIRouter:
+    """The page, its two fragments, and the sign of life."""
+    router = APIRouter()
+
+    @router.get("/livez")
     def livez() -> Response:
         return PlainTextResponse("ok")
 
-    @app.get("/")
+    @router.get("/")
     def overview(request: Request, lang: Language = "en", platform: Platform = "") -> Response:
         """The trust line, the open items by code and age, and the balance equations."""
         chosen = platform or None
@@ -103,7 +119,7 @@ def create_app(settings: Settings) -> FastAPI:
             zone=settings.zone,
         )
 
-    @app.get("/open-items")
+    @router.get("/open-items")
     def open_items(
         request: Request, code: str = "*", age: str = "*", currency: Currency = "", lang: Language = "en", platform: Platform = ""
     ) -> Response:
@@ -114,7 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
         rows = published.open_items(settings, platform or None, None if code == "*" else code, currency, low, high)
         return render(request, "open_items.html", lang, rows=rows, code=code, age=age, platform=platform)
 
-    @app.get("/accounts/{account_no}/timeline")
+    @router.get("/accounts/{account_no}/timeline")
     def account_timeline(request: Request, account_no: str, lang: Language = "en") -> Response:
         """One account's movements from the history store, newest first."""
         found = published.account(settings, account_no) if is_text_id(account_no) else None
@@ -127,4 +143,4 @@ def create_app(settings: Settings) -> FastAPI:
             return render(request, "message.html", lang, 503, message="history_down")
         return render(request, "timeline.html", lang, account=found, movements=movements, zone=settings.zone)
 
-    return app
+    return router
