@@ -89,7 +89,8 @@ def _record_items() -> str:
             when i.n_right = 0 then i.left_book || ' has ' || {left} || ', ' || i.right_book || ' has no record of the key'
             when i.n_left = 0 then i.right_book || ' has ' || {right} || ', ' || i.left_book || ' has no record of the key'
             else i.differs || ' differ: ' || i.left_book || ' has ' || {left} || ', ' || i.right_book || ' has ' || {right}
-          end || case when i.outcome = i.timing then '; it lies within ' || cast(i.window_minutes as string)
+          end || ' (minor units of ' || i.currency || ')'
+            || case when i.outcome = i.timing then '; it lies within ' || cast(i.window_minutes as string)
             || ' minutes of the cut-off, so the other side may come with the next date' else '' end as explanation,
           n.label as nearest_candidate, t.evidence
         from item_day i

@@ -248,6 +248,7 @@ def test_a_posting_only_the_platform_has_is_b01_with_its_effect_and_identity() -
     assert open_item["item_id"] == item_id("R3", P, "CNY", "T1#1", "2026-08-03")
     assert (open_item["severity"], open_item["amount_minor"], open_item["age_working_days"]) == ("HIGH", 6_000, 0)
     assert "V has TENDER P01-L-1 > P01-B-1 6000, B has no record" in open_item["explanation"]
+    assert "(minor units of CNY)" in open_item["explanation"]
     assert open_item["evidence"] == '{"V":["P01.postings.csv.gz:1"],"B":[]}'
     assert [(e["book"], e["account_no"], e["effect_minor"]) for e in result["open_item_effect"]] == [
         ("V", BORROWER, 6_000), ("V", LENDER, -6_000),
