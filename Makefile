@@ -46,7 +46,8 @@ down:
 	@if [ -e .venv/.ok ]; then $(BIN)/fundwatch down; else echo "nothing is installed, nothing runs"; fi
 
 clean: down
-	rm -rf .venv .venv-airflow .uv .cache .fundwatch
+	rm -rf .venv .venv-airflow .uv .cache .fundwatch .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Write requirements/*.txt anew from requirements/*.in; they must name hashes and no host.
 lock: | $(UV)
