@@ -158,6 +158,84 @@ class FileKind(StrEnum):
     CHANNEL = "channel"
     SETTLEMENT = "settlement"
     STATEMENT = "statement"
+    INDUSTRY = "industry"
+    REPUTATION = "reputation"
+
+
+ADVISORY_KINDS = (FileKind.INDUSTRY, FileKind.REPUTATION)
+"""Kinds that inform and never hold up: without one a date is as complete as with it, and no break B24 is raised."""
+
+
+class RecordType(StrEnum):
+    """What a record of the industry bureau is about (spec 06 section 6.3)."""
+
+    APPLICATION = "APPLICATION"
+    CONTRACT = "CONTRACT"
+    REPAY = "REPAY"
+    SPECIAL = "SPECIAL"
+
+
+class Decision(StrEnum):
+    """What became of an application at another lender: pending, approved, rejected, cancelled."""
+
+    PENDING = "P"
+    APPROVED = "A"
+    REJECTED = "R"
+    CANCELLED = "C"
+
+
+class RepayStatus(StrEnum):
+    """Monthly status of a contract: N normal, 1…7 late, * nothing due, / not begun, C settled, G ended, D cured by another."""
+
+    NORMAL = "N"
+    OVERDUE_1 = "1"
+    OVERDUE_2 = "2"
+    OVERDUE_3 = "3"
+    OVERDUE_4 = "4"
+    OVERDUE_5 = "5"
+    OVERDUE_6 = "6"
+    OVERDUE_7 = "7"
+    NOTHING_DUE = "*"
+    NOT_BEGUN = "/"
+    SETTLED = "C"
+    ENDED = "G"
+    COMPENSATED = "D"
+
+
+class SpecialKind(StrEnum):
+    """Special events of a contract at another lender."""
+
+    WRITE_OFF = "WRITE_OFF"
+    COMPENSATED = "COMPENSATED"
+    FRAUD_CONFIRMED = "FRAUD_CONFIRMED"
+    EXTENSION = "EXTENSION"
+    COLLATERAL_TAKEN = "COLLATERAL_TAKEN"
+    DISPUTE = "DISPUTE"
+
+
+class ReputationCategory(StrEnum):
+    """What a finding on the web says (spec 06 section 6.2); NO_HIT: a search was made and found nothing."""
+
+    DISHONEST_LIST = "DISHONEST_LIST"
+    ENFORCEMENT = "ENFORCEMENT"
+    LITIGATION = "LITIGATION"
+    BANKRUPTCY = "BANKRUPTCY"
+    TAX = "TAX"
+    ADMIN_PENALTY = "ADMIN_PENALTY"
+    FRAUD_ACCUSATION = "FRAUD_ACCUSATION"
+    COMPLAINT = "COMPLAINT"
+    MEDIA_NEGATIVE = "MEDIA_NEGATIVE"
+    POSITIVE = "POSITIVE"
+    OTHER = "OTHER"
+    NO_HIT = "NO_HIT"
+
+
+class Review(StrEnum):
+    """Whether a person has looked at a finding."""
+
+    PENDING = "PENDING"
+    CONFIRMED = "CONFIRMED"
+    REJECTED = "REJECTED"
 
 
 class Severity(StrEnum):

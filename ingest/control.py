@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
+from ingest.kinds import KINDS
 from ingest.landing import Landing
 from ingest.manifest import Manifest, Promise
-from ingest.records import ACCEPTED, MISSING, REFUSED, Arrived, Expected, Found, Verdict
+from ingest.records import ACCEPTED, MISSING, REFUSED, WAIVED, Arrived, Expected, Found, Verdict
 
 # the fault that explains most comes first: a copied file also has a wrong date, a cut file also a wrong hash
 _PRIORITY = (
@@ -20,6 +21,7 @@ _PRIORITY = (
     "MISSING",
     "HEADER",
     "SCHEMA",
+    "FUTURE",
     "TRAILER",
     "ROW_COUNT",
     "CONTROL_TOTAL",
@@ -35,6 +37,10 @@ class History:
     last: dict[Stream, tuple[date, int]] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
 
+    def knows(self, sender_id: str, platform_id: str) -> bool:
+        """Whether a file of a sender about a platform was ever accepted."""
+        return any((sender, platform) == (sender_id, platform_id) for sender, platform, _ in self.last)
+
 
 def judge(
     possible: Mapping[Expected, bool],
@@ -44,7 +50,8 @@ def judge(
 ) -> list[Verdict]:
     """One verdict for every file that had to come and for every file that came, dates in order.
 
-    `possible` says which files may come and which must; `found` holds what `inspect` found in every arrived file.
+    `possible` says which files may come and which must; one that only informs must come once one of its sender was accepted.
+    `found` holds what `inspect` found in every arrived file.
     `history` is extended by what is accepted here, so that later dates of the run are judged after earlier ones.
     """
     arrived = {file.key: file for file in landing.files if file.key}
@@ -53,14 +60,32 @@ def judge(
         manifest = landing.manifests.get((expected.business_date, expected.sender_id))
         promised = expected.file_name in manifest.promises if manifest else False
         file = arrived.get(expected)
-        if file is not None and manifest is not None and not (possible[expected] or promised):
+        informs = KINDS[expected.kind].is_advisory and history.knows(expected.sender_id, expected.platform_id)
+        is_due = possible[expected] or promised or informs
+        if file is not None and manifest is not None and not is_due:
             verdicts.append(_unexpected(file, found[file.path], history))
         elif file is not None:
             verdicts.append(_judge_file(expected, file, found[file.path], manifest, history))
-        elif possible[expected] or promised:
+        elif is_due:
             verdicts.append(_missing(expected, manifest))
     verdicts.extend(_unexpected(file, found[file.path], history) for file in landing.files if file.key not in possible)
     return verdicts
+
+
+def waive(verdicts: Sequence[Verdict], waived: Mapping[Expected, str]) -> list[Verdict]:
+    """The verdicts, those on files that operators go on without turned into WAIVED; an accepted file stays accepted.
+
+    `waived` gives the sentence that names the decision. The reason code still says what was wrong with the file.
+    """
+    return [_waived(verdict, waived) for verdict in verdicts]
+
+
+def _waived(verdict: Verdict, waived: Mapping[Expected, str]) -> Verdict:
+    expected = Expected(verdict.business_date, verdict.sender_id, verdict.platform_id, verdict.file_kind)
+    # a copy under another name is not the file that is waited for
+    if verdict.state == ACCEPTED or expected not in waived or verdict.file_name != expected.file_name:
+        return verdict
+    return replace(verdict, state=WAIVED, reason=f"{waived[expected]} ({verdict.reason})")
 
 
 def _missing(expected: Expected, manifest: Manifest | None) -> Verdict:

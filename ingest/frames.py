@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,12 +71,21 @@ def share(items: Sequence[T], sizes: Sequence[int]) -> list[list[T]]:
     return tasks
 
 
-def inspecting(tasks: list[list[tuple[Arrived, bool]]]) -> Callable[[Iterable[pa.RecordBatch]], Batches]:
-    """A function for `mapInArrow` over task numbers: what is found in each task's files (True: read it, False: only hash it)."""
+def inspecting(
+    tasks: list[list[tuple[Arrived, bool]]], closes: Mapping[date, datetime] | None = None
+) -> Callable[[Iterable[pa.RecordBatch]], Batches]:
+    """A function for `mapInArrow` over task numbers: what is found in each task's files (True: read it, False: only hash it).
+
+    `closes` says when each business date closes.
+    """
+    moments = dict(closes or {})
 
     def run(numbers: Iterable[pa.RecordBatch]) -> Batches:
         for task in _task_numbers(numbers):
-            found = [inspect(arrived) if is_expected else fingerprint(arrived) for arrived, is_expected in tasks[task]]
+            found = [
+                inspect(arrived, moments.get(arrived.business_date)) if is_expected else fingerprint(arrived)
+                for arrived, is_expected in tasks[task]
+            ]
             yield _found_batch(found)
 
     return run

@@ -7,10 +7,26 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from domain.money import MINOR_DIGITS
-from domain.vocabulary import Component, FileKind, LoanStatus, MovementType, OrderType, PlanType
+from domain.vocabulary import (
+    ADVISORY_KINDS,
+    Component,
+    Decision,
+    FileKind,
+    LoanStatus,
+    MovementType,
+    OrderType,
+    PlanType,
+    RecordType,
+    RepayStatus,
+    ReputationCategory,
+    Review,
+    SpecialKind,
+)
 
 FORMAT_VERSION = 1
-PLATFORM, PAYMENT_COMPANY, BANK = "platform", "payment company", "bank"
+PLATFORM, PAYMENT_COMPANY, BANK, BUREAU = "platform", "payment company", "bank", "bureau"
+KNOWABLE_AT = "knowable_at"
+"""Name of the column that says from when a row was knowable: a file may hold no row knowable after its date's close."""
 
 _WORDS: Mapping[str, type[StrEnum]] = {
     "order_type": OrderType,
@@ -18,6 +34,12 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "plan_type": PlanType,
     "loan_status": LoanStatus,
     "component": Component,
+    "record_type": RecordType,
+    "decision": Decision,
+    "status_code": RepayStatus,
+    "kind": SpecialKind,
+    "category": ReputationCategory,
+    "review": Review,
 }
 _LISTS: Mapping[str, tuple[str, ...]] = {
     "currency": tuple(MINOR_DIGITS),
@@ -31,7 +53,7 @@ class Column:
 
     Types: `id` text identifier · `code` capitals, digits, ``_`` and ``-`` · `text` free text · `word` one of `words` ·
     `minor` minor units ≥ 0 · `signed` minor units of either sign · `int` 0…2³¹−1 · `count` 0…10¹⁵ · `date` ·
-    `time` with offset · `rate` decimal(9,6).
+    `time` with offset · `rate` decimal(9,6) · `percent` 0…100 · `polarity` −100…100 · `tier` 1…4.
     """
 
     name: str
@@ -50,6 +72,16 @@ class Kind:
     columns: tuple[Column, ...]
     sum_column: str | None
     is_daily: bool = True
+
+    @property
+    def is_advisory(self) -> bool:
+        """Whether a date is complete without it, whatever became of it (`lake.completeness`)."""
+        return self.kind in ADVISORY_KINDS
+
+    @property
+    def is_knowable(self) -> bool:
+        """Whether its rows say from when they were knowable, so that a file can come from the future."""
+        return KNOWABLE_AT in self.names
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -152,6 +184,20 @@ _ALL = (
         "bank_statement_line",
         """line_type:word entry_no:int? book_date:date amount_minor:signed* currency:word bank_ref:text?
         type_code:code? remittance:text?""",
+    ),
+    _kind(
+        FileKind.INDUSTRY,
+        BUREAU,
+        "industry_record",
+        """record_no:id subject_hash:id member_no:id record_type:word contract_no:id? occurred_on:date amount_minor:minor*
+        currency:word decision:word? status_code:word? dpd:int? kind:word? knowable_at:time""",
+    ),
+    _kind(
+        FileKind.REPUTATION,
+        BUREAU,
+        "reputation_hit",
+        """hit_no:id subject_hash:id source_tier:tier category:word polarity_pct:polarity match_pct:percent review:word
+        published_on:date? knowable_at:time""",
     ),
 )
 

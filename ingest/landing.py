@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from ingest.kinds import BANK, KINDS, PAYMENT_COMPANY, PLATFORM
+from ingest.kinds import BANK, BUREAU, KINDS, PAYMENT_COMPANY, PLATFORM
 from ingest.manifest import FILE_NAME, Manifest, read_manifest
 from ingest.records import UNKNOWN_KIND, Arrived, Expected
 
@@ -16,11 +16,12 @@ _SUFFIX = ".csv.gz"
 
 @dataclass(frozen=True)
 class Registry:
-    """Who may send: platforms with their onboarding date, the payment companies of each, and the bank."""
+    """Who may send: platforms with their onboarding date, the payment companies of each, the bank, and the bureau."""
 
     onboarded_on: dict[str, date]
     payment_companies: dict[str, tuple[str, ...]]
     bank_id: str
+    bureau_id: str = "BUREAU"
 
     def senders(self, platform_id: str) -> Iterable[tuple[str, str]]:
         """(sender, role of the sender) of everybody who sends files about a platform."""
@@ -28,6 +29,7 @@ class Registry:
         for paycom_id in self.payment_companies.get(platform_id, ()):
             yield paycom_id, PAYMENT_COMPANY
         yield self.bank_id, BANK
+        yield self.bureau_id, BUREAU
 
 
 def dates_between(first: date, last: date) -> list[date]:
@@ -36,9 +38,12 @@ def dates_between(first: date, last: date) -> list[date]:
 
 
 def possible(registry: Registry, dates: Iterable[date]) -> dict[Expected, bool]:
-    """Every file that may come for the platforms on the dates, and whether it must (False: only when a manifest names it)."""
+    """Every file that may come for the platforms on the dates, and whether it must (False: only when a manifest names it).
+
+    A file that only informs need not come here: `ingest.control.judge` expects it once its sender has sent one.
+    """
     return {
-        Expected(day, sender, platform_id, str(kind.kind)): kind.is_daily
+        Expected(day, sender, platform_id, str(kind.kind)): kind.is_daily and not kind.is_advisory
         for day in dates
         for platform_id, onboarded_on in registry.onboarded_on.items()
         if onboarded_on <= day

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 
 from domain.errors import Failed
-from ingest.kinds import FORMAT_VERSION, KINDS, Kind
+from ingest.kinds import FORMAT_VERSION, KINDS, KNOWABLE_AT, Kind
 from ingest.records import Arrived, Found
 from ingest.rows import Block, parse
 from ingest.stream import BLOCK_BYTES, FileFault, GzipLines
@@ -35,9 +36,10 @@ class _Totals:
         self.unreadable += unreadable
 
 
-def inspect(arrived: Arrived) -> Found:
+def inspect(arrived: Arrived, closes_at: datetime | None = None) -> Found:
     """Read a file to its end and check it against itself: gzip, UTF-8, header, names, rows, trailer (spec 07 section 7.6).
 
+    `closes_at` is when the file's business date closes: a row knowable only later makes it a file from the future.
     Never raises for what a file may hold; every fault is in the result. The manifest, the sequence and duplicates are judged
     later (`ingest.control`).
     """
@@ -48,7 +50,9 @@ def inspect(arrived: Arrived) -> Found:
             sequence_no = _check_header(lines.line(1), arrived, totals.faults)
             _check_names(lines.line(2), kind)
             for first_line, block in lines.blocks():
-                totals.add(parse(kind, first_line, block))
+                parsed = parse(kind, first_line, block)
+                totals.add(parsed)
+                _check_knowable(parsed, closes_at, totals.faults)
             _check_trailer(lines.last_line, totals)
         except FileFault as fault:
             totals.faults.append((fault.code, fault.sentence))
@@ -113,6 +117,17 @@ def _check_names(line: str, kind: Kind) -> None:
     for number, (name, value) in enumerate(zip_longest(kind.names, given, fillvalue="nothing"), start=1):
         if name != value:
             raise FileFault("SCHEMA", f"line 2: column {number} is {value!r}, {kind.kind} declares {name!r}")
+
+
+def _check_knowable(block: Block, closes_at: datetime | None, faults: list[tuple[str, str]]) -> None:
+    """The first row that was not knowable yet when the business date closed refuses the file; one is enough."""
+    if closes_at is None or not block.kind.is_knowable or any(code == "FUTURE" for code, _ in faults):
+        return
+    later = block.first_later(KNOWABLE_AT, closes_at)
+    if later:
+        line_no, moment = later
+        close = closes_at.astimezone(UTC).isoformat()
+        faults.append(("FUTURE", f"line {line_no}: {KNOWABLE_AT} {moment.isoformat()} is later than the date's close {close}"))
 
 
 def _check_trailer(line: str, totals: _Totals) -> None:

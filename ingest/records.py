@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-ACCEPTED, REFUSED, MISSING = "ACCEPTED", "REFUSED", "MISSING"
+ACCEPTED, REFUSED, MISSING, WAIVED = "ACCEPTED", "REFUSED", "MISSING", "WAIVED"
 UNKNOWN_KIND = "unknown"
 
 

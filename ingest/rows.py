@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from ingest.kinds import Kind
-from ingest.values import Checked, check, reason
+from ingest.values import TIME, Checked, check, reason
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,15 @@ class Block:
             return self.line_nos, {name: column.values for name, column in self.columns.items()}
         keep = pc.invert(self.bad)
         return self.line_nos.filter(keep), {name: column.values.filter(keep) for name, column in self.columns.items()}
+
+    def first_later(self, column: str, limit: datetime) -> tuple[int, datetime] | None:
+        """Line number and value of the first line whose time in a column is later than a limit; None when there is none."""
+        values = self.columns[column].values
+        places = pc.indices_nonzero(pc.fill_null(pc.greater(values, pa.scalar(limit, TIME)), False))
+        if not len(places):
+            return None
+        first = places[0].as_py()
+        return self.line_nos[first].as_py(), values[first].as_py()
 
     def faults(self) -> Iterator[RowFault]:
         """Every fault of the block, by column; only bad lines are touched one by one."""

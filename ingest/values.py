@@ -58,6 +58,9 @@ _SHOULD_BE: Mapping[str, str] = {
     "count": f"an integer from 0 to {MAX_AMOUNT_MINOR}",
     "date": "a date of the calendar (YYYY-MM-DD)",
     "time": "a time of RFC 3339 with an offset",
+    "percent": "an integer from 0 to 100",
+    "polarity": "an integer from -100 to 100",
+    "tier": "an integer from 1 to 4",
     "rate": "a decimal number with at most 3 digits before and 6 behind the point",
 }
 
@@ -119,6 +122,9 @@ def arrow_type(column: Column) -> pa.DataType:
         "signed": pa.int64(),
         "count": pa.int64(),
         "int": pa.int32(),
+        "percent": pa.int32(),
+        "polarity": pa.int32(),
+        "tier": pa.int32(),
         "date": pa.date32(),
         "time": TIME,
         "rate": RATE,
@@ -129,15 +135,19 @@ def arrow_type(column: Column) -> pa.DataType:
 
 
 _WHOLE = r"^(0|[1-9][0-9]*)$"
+_SIGNED = r"^(0|-?[1-9][0-9]*)$"
 _PARSERS: Mapping[str, Callable[[Column, pa.StringArray], pa.Array]] = {
     "id": _pattern(r"^[A-Za-z0-9._:#-]+$", 64),
     "code": _pattern(r"^[A-Z0-9_-]+$", 32),
     "text": _pattern(r"^[^\x00-\x1f\x7f]+$", TEXT_MAX),
     "word": _word,
     "minor": _integer(_WHOLE, 0, MAX_AMOUNT_MINOR, pa.int64()),
-    "signed": _integer(r"^(0|-?[1-9][0-9]*)$", -MAX_AMOUNT_MINOR, MAX_AMOUNT_MINOR, pa.int64()),
+    "signed": _integer(_SIGNED, -MAX_AMOUNT_MINOR, MAX_AMOUNT_MINOR, pa.int64()),
     "int": _integer(_WHOLE, 0, INT_MAX, pa.int32()),
     "count": _integer(_WHOLE, 0, MAX_AMOUNT_MINOR, pa.int64()),
+    "percent": _integer(_WHOLE, 0, 100, pa.int32()),
+    "polarity": _integer(_SIGNED, -100, 100, pa.int32()),
+    "tier": _integer(_WHOLE, 1, 4, pa.int32()),
     "date": _calendar(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", pa.date32()),
     "time": _calendar(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$", TIME),
     "rate": _calendar(r"^(0|[1-9][0-9]{0,2})(\.[0-9]{1,6})?$", RATE),

@@ -122,6 +122,32 @@ COLUMNS: dict[FileKind, tuple[str, ...]] = {
         "type_code",
         "remittance",
     ),
+    FileKind.INDUSTRY: (
+        "record_no",
+        "subject_hash",
+        "member_no",
+        "record_type",
+        "contract_no",
+        "occurred_on",
+        "amount_minor",
+        "currency",
+        "decision",
+        "status_code",
+        "dpd",
+        "kind",
+        "knowable_at",
+    ),
+    FileKind.REPUTATION: (
+        "hit_no",
+        "subject_hash",
+        "source_tier",
+        "category",
+        "polarity_pct",
+        "match_pct",
+        "review",
+        "published_on",
+        "knowable_at",
+    ),
 }
 SUM_COLUMN: dict[FileKind, str | None] = {
     FileKind.ORDERS: "amount_minor",
@@ -136,6 +162,8 @@ SUM_COLUMN: dict[FileKind, str | None] = {
     FileKind.CHANNEL: "amount_minor",
     FileKind.SETTLEMENT: "net_minor",
     FileKind.STATEMENT: "amount_minor",
+    FileKind.INDUSTRY: "amount_minor",
+    FileKind.REPUTATION: None,
 }
 
 

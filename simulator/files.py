@@ -1,16 +1,17 @@
-"""The files that platforms, the payment company and the bank would send, derived from one truth (spec 03 section 3.5)."""
+"""The files that platforms, payment company, bank and bureau would send, derived from one truth (spec 03 section 3.5)."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from datetime import date, timedelta
 
-from domain.vocabulary import AccountRole, Component, FileKind, MovementType, OrderType
+from domain.vocabulary import ADVISORY_KINDS, AccountRole, Component, FileKind, MovementType, OrderType
 from simulator.bank_day import next_working_day
 from simulator.book import Book, Order
+from simulator.bureau import bureau_rows
 from simulator.file_format import Feed, Row
 from simulator.loans import Claim, Loan
-from simulator.parameters import BANK, CURRENCY, PAYMENT_COMPANY, WorldParameters
+from simulator.parameters import BANK, BUREAU, CURRENCY, PAYMENT_COMPANY, WorldParameters
 from simulator.state import PlatformState
 
 Feeds = dict[tuple[date, FileKind], Feed]
@@ -275,6 +276,8 @@ def sender_of(kind: FileKind, platform_id: str) -> str:
     """Who sends a kind of file about a platform."""
     if kind in (FileKind.CHANNEL, FileKind.SETTLEMENT):
         return PAYMENT_COMPANY
+    if kind in ADVISORY_KINDS:
+        return BUREAU
     return BANK if kind is FileKind.STATEMENT else platform_id
 
 
@@ -286,6 +289,7 @@ class Correspondence:
         self.opening = parameters.opening_date
         self.feeds: Feeds = {}
         self._diary = PositionDiary()
+        self._bureau = bureau_rows(parameters, state.community)
         self._orders_seen = 0
 
     def derive(self, day: date) -> None:
@@ -311,6 +315,8 @@ class Correspondence:
         ]
         rows[FileKind.CHANNEL] = [channel_row(order, day) for order in orders if order.order_type in BY_CHANNEL]
         rows[FileKind.STATEMENT] = statement_rows(state, day, orders)
+        for kind in ADVISORY_KINDS:
+            rows[kind] = self._bureau.get((day, kind), [])
         sequence_no = (day - self.opening).days + 1
         for kind in FileKind:
             if kind is not FileKind.PAYMENTS or day == self.opening:

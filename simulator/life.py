@@ -220,7 +220,9 @@ class Life:
         wanted = max(1, OPEN_LOANS * len(state.community.customers) // FULL_SIZE)
         while len(self.raising) < wanted and free:
             borrower = free.pop(rng.randrange(len(free)))
-            loan = draw_loan(rng, state.platform_id, len(state.loans) + 1, borrower, state.guarantor_accounts, self.day)
+            loan = draw_loan(
+                rng, state.seed, state.platform_id, len(state.loans) + 1, borrower, state.guarantor_accounts, self.day
+            )
             for minutes, status in ((1, LoanStatus.ANNOUNCED), (2, LoanStatus.RAISING)):
                 loan.become(status, opens_at(self.day) + minutes * MINUTE)
             state.loans.append(loan)

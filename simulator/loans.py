@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from domain.errors import Failed
 from domain.money import largest_remainder
 from domain.vocabulary import Component, LoanStatus, PlanType
+from simulator.bank_day import months_after
 from simulator.people import Customer
 from simulator.schedule import schedule
 
 BAD_DEBT_DAYS = 180
+BAD_DPD = 60
+BAD_WITHIN_MONTHS = 12
+"""A loan is bad when its borrower is so many days past due within so many months after disbursement (spec 06 section 6.4)."""
 ALLOWED_NEXT = {
     LoanStatus.ANNOUNCED: {LoanStatus.RAISING},
     LoanStatus.RAISING: {LoanStatus.FULL},
@@ -27,7 +31,7 @@ ALLOWED_NEXT = {
 
 
 class Habit(StrEnum):
-    """How a borrower repays."""
+    """How a borrower repays: on time, now and then late but never BAD_DPD days, or bad: not any more from some instalment on."""
 
     ON_TIME = "ON_TIME"
     LATE = "LATE"
@@ -89,6 +93,8 @@ class Loan:
     purpose_code: str
     grade: str
     habit: Habit
+    true_pd: float
+    stops_when: float
     disbursed_on: date | None = None
     rows: list[PlanRow] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
@@ -127,6 +133,15 @@ class Loan:
             )
             for row in rows
         ]
+
+    @property
+    def stops_at(self) -> int | None:
+        """First instalment that a borrower who stops does not pay: early enough for the loan to be bad in time; None: he pays."""
+        if self.habit is not Habit.STOPS or self.disbursed_on is None:
+            return None
+        latest = months_after(self.disbursed_on, BAD_WITHIN_MONTHS) - timedelta(days=BAD_DPD)
+        early_enough = sum(row.due_on <= latest for row in self.rows)
+        return 1 + int(self.stops_when * early_enough)
 
     def receive(self, row: PlanRow, component: Component, amount_minor: int, day: date) -> list[tuple[Claim, int]]:
         """Give lenders an amount of a row, split by outstanding principal with the largest remainder; returns the parts."""

@@ -12,12 +12,14 @@ from simulator.book import Book, Movement, Order
 from simulator.loan_terms import draw_loan
 from simulator.loans import Habit, Loan, PlanRow
 from simulator.parameters import YUAN, WorldParameters
-from simulator.people import Community
+from simulator.people import Community, Customer
 from simulator.repayments import PAY_ORDER
 from simulator.state import Duty, OpeningPayment, PlatformState
 
-LOANS_PER_BORROWER_AND_YEAR = 1
+LOANS_PER_BORROWER_IN_TEN_YEARS = 14
+SKEW_TO_THE_PAST = 1.5
 COMPENSATION_DAYS = 5
+LATE_BY_DAYS = (0, 2, 5, 12, 25, 40)
 BAD_DEBT_NOTICE_DAYS = 30
 MOVEMENTS_PER_OPENING_ORDER = 50
 
@@ -25,29 +27,30 @@ MOVEMENTS_PER_OPENING_ORDER = 50
 def open_platform(community: Community, parameters: WorldParameters) -> PlatformState:
     """A platform on its opening date: history lived through, balances brought in by OPENING orders."""
     rng = Random(f"{parameters.seed}/life/{community.platform_id}")
-    state = PlatformState(community, rng, Book(community.account_roles()))
-    borrowers = community.with_role(AccountRole.BORROWERS)
-    count = max(8, len(borrowers) * LOANS_PER_BORROWER_AND_YEAR * parameters.history_months // 12)
+    state = PlatformState(parameters.seed, community, rng, Book(community.account_roles()))
+    borrowers, investors = (community.with_role(role) for role in (AccountRole.BORROWERS, AccountRole.INVESTOR))
+    guarantors = state.guarantor_accounts
+    count = max(8, len(borrowers) * LOANS_PER_BORROWER_IN_TEN_YEARS * parameters.history_months // 120)
     earliest = months_after(parameters.opening_date, -parameters.history_months)
     span = (parameters.opening_date - earliest).days
-    # spread evenly, so that a small world has old and young loans too
-    days = sorted(rng.randrange(span - 5) for _ in range(count))
+    # more old loans than young ones: their outcomes are there to learn from, and the book to be watched stays small
+    days = sorted(int((span - 5) * rng.random() ** SKEW_TO_THE_PAST) for _ in range(count))
     for number, offset in enumerate(days, start=1):
         disbursed_on = earliest + timedelta(days=offset)
         raised_from = disbursed_on - timedelta(days=rng.randrange(1, 9))
         borrower = borrowers[number % len(borrowers)]
-        loan = draw_loan(rng, community.platform_id, number, borrower, state.guarantor_accounts, raised_from)
-        _live_through(state, loan, disbursed_on, parameters.opening_date)
+        loan = draw_loan(rng, parameters.seed, community.platform_id, number, borrower, guarantors, raised_from)
+        _live_through(state, loan, investors, disbursed_on, parameters.opening_date)
         state.loans.append(loan)
     _bring_balances(state, parameters.opening_date)
     state.close_day(parameters.opening_date)
     return state
 
 
-def _live_through(state: PlatformState, loan: Loan, disbursed_on: date, opening: date) -> None:
+def _live_through(state: PlatformState, loan: Loan, investors: list[Customer], disbursed_on: date, opening: date) -> None:
     rng = state.rng
     loan.disburse(disbursed_on)
-    lenders = rng.sample(state.community.with_role(AccountRole.INVESTOR), rng.randrange(3, 9))
+    lenders = rng.sample(investors, rng.randrange(3, 9))
     units = loan.contract_minor // (100 * YUAN)
     shares = largest_remainder(units - len(lenders), [rng.randrange(1, 100) for _ in lenders])
     for lender, share in zip(lenders, shares, strict=True):
@@ -67,32 +70,36 @@ def plan_payments(rng: Random, loan: Loan, opening: date) -> list[tuple[date, Pl
     """When each row of a loan will be paid, and by whom, oldest row first; rows that nobody pays are left out."""
     plan: list[tuple[date, PlanRow, Duty]] = []
     paid_on = loan.rows[0].due_on
-    stops_at = rng.randrange(1, len(loan.rows) + 1) if loan.habit is Habit.STOPS else len(loan.rows) + 1
-    # a borrower comes back only when no older row stays unpaid behind him
-    first_missed = loan.rows[min(stops_at, len(loan.rows)) - 1]
-    comes_back = first_missed.due_on >= opening and rng.randrange(5) < 2
+    open_until = date.min
+    stops_at = loan.stops_at or len(loan.rows) + 1
     for row in loan.rows:
+        compensated_on = row.due_on + timedelta(days=COMPENSATION_DAYS)
         if row.issue_no < stops_at:
-            lag = rng.choice((0, 2, 5, 12, 25, 40)) if loan.habit is Habit.LATE else 0
+            lag = rng.choice(LATE_BY_DAYS) if loan.habit is Habit.LATE else 0
             # no row is paid before the one in front of it
             paid_on = max(paid_on, row.due_on + timedelta(days=lag))
+            # the opening file says what lenders got, not what guarantors got back: only rows due in the daily life come back;
+            # and lenders are paid in the order of the rows, so no older one may still be open
+            if loan.guarantor_account_no and open_until < compensated_on < paid_on and row.due_on >= opening:
+                plan.append((compensated_on, row, Duty.COMPENSATE))
+            else:
+                open_until = paid_on
             plan.append((paid_on, row, Duty.REPAY))
             continue
         if row.issue_no == stops_at and row.due_on < opening and rng.randrange(2) == 0:
             plan.append((row.due_on, row, Duty.REPAY_PART))
         if loan.guarantor_account_no:
-            compensated_on = row.due_on + timedelta(days=COMPENSATION_DAYS)
             plan.append((compensated_on, row, Duty.COMPENSATE))
-            if comes_back:
-                plan.append((compensated_on + timedelta(days=rng.randrange(1, 6)), row, Duty.REPAY))
     return plan
 
 
 def _pay_history(state: PlatformState, loan: Loan, row: PlanRow, duty: Duty, day: date) -> None:
     payer = AccountRole.GUARANTEECORP if duty is Duty.COMPENSATE else AccountRole.BORROWERS
+    # a part payment is short of what comes last, so that it never settles the row
+    last_due = Component.PRINCIPAL if row.due[Component.PRINCIPAL] else Component.INTEREST
     for component in PAY_ORDER:
         amount = row.unreceived(component)
-        if duty is Duty.REPAY_PART and component is Component.PRINCIPAL:
+        if duty is Duty.REPAY_PART and component is last_due:
             amount = amount * 2 // 5
         _pay(state, loan, row, component, amount, payer, day)
 

@@ -11,6 +11,7 @@ CURRENCY = "CNY"
 PACK = "CN_2017"
 PAYMENT_COMPANY = "PC01"
 BANK = "BANK"
+BUREAU = "BUREAU"
 YUAN = 100
 """Minor units of one yuan."""
 

@@ -47,6 +47,7 @@ class DayClose:
 class PlatformState:
     """One platform: its people, its book, its loans, and its agenda of instalments by date."""
 
+    seed: int
     community: Community
     rng: Random
     book: Book

@@ -20,10 +20,11 @@ from simulator.file_format import MANIFEST_COLUMNS, Feed, csv_bytes, render
 from simulator.files import Correspondence, settle_channel
 from simulator.life import Life
 from simulator.opening import open_platform
-from simulator.parameters import WorldParameters
+from simulator.parameters import BUREAU, WorldParameters
 from simulator.people import registry, settle_people
 from simulator.state import PlatformState
 
+PD_COLUMNS = ("platform_id", "customer_no", "subject_hash", "loan_no", "true_pd")
 LAST_ARRIVAL_MINUTES = 45
 """Files arrive between 00:30 and 01:15, a quarter of an hour before the night starts."""
 
@@ -146,10 +147,21 @@ def _write_truth(world: World, out: Path) -> None:
             closing |= state.closes[day].balance
             held |= {account: amount for account, amount in state.closes[day].held.items() if amount}
         (folder / f"{day}.json").write_text(_compact({"closing_minor": closing, "held_minor": held}) + "\n", encoding="utf-8")
+    (folder / "pd.csv").write_bytes(csv_bytes([PD_COLUMNS, *pd_rows(world)]))
+
+
+def pd_rows(world: World) -> list[tuple[str, ...]]:
+    """The true PD of every loan that was paid out: what a score is held against and never sees."""
+    return [
+        (state.platform_id, loan.borrower.customer_no, loan.borrower.party.id_hash, loan.loan_no, f"{loan.true_pd:.9f}")
+        for state in world.states
+        for loan in state.loans
+        if loan.disbursed_on
+    ]
 
 
 def _write_landing(world: World, out: Path) -> int:
-    rng = Random(f"{world.parameters.seed}/arrivals")
+    streams = {"": Random(f"{world.parameters.seed}/arrivals"), BUREAU: Random(f"{world.parameters.seed}/arrivals/{BUREAU}")}
     by_folder: dict[tuple[date, str], list[Feed]] = defaultdict(list)
     for feed in world.feeds:
         by_folder[feed.business_date, feed.sender].append(feed)
@@ -158,6 +170,7 @@ def _write_landing(world: World, out: Path) -> int:
         folder = out / "landing" / day.isoformat() / sender
         folder.mkdir(parents=True)
         lines = []
+        rng = streams.get(sender, streams[""])
         minutes = sorted(rng.randrange(LAST_ARRIVAL_MINUTES * 60) for _ in range(len(feeds) + 1))
         names = []
         for feed in feeds:

@@ -38,8 +38,8 @@ class Folder:
     promises: dict[str, list[list[str]]] = field(default_factory=dict)
 
     def fill(self, skip: Iterable[str] = ()) -> None:
-        for expected in possible(REGISTRY, [self.day]):
-            if expected.kind != "payments" and expected.kind not in skip:
+        for expected, is_due in possible(REGISTRY, [self.day]).items():
+            if is_due and expected.kind not in skip:
                 self.put(expected.sender_id, expected.kind, GOOD_ROWS if expected.kind == "orders" else ())
 
     def put(
