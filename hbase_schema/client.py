@@ -28,6 +28,7 @@ Row = tuple[bytes, bytes]
 MAX_BATCH_ROWS = 1000
 MAX_BATCH_BYTES = 1_000_000
 MAX_SCAN_ROWS = 100_000
+_PARTS = {"profile": "p", "industry": "i", "reputation": "n", "score": "s"}
 
 
 def batches(rows: Iterable[tuple[bytes, bytes | None]]) -> Iterable[list[tuple[bytes, bytes | None]]]:
@@ -142,6 +143,37 @@ class HistoryClient:
         start, prefix = table.key.encode(account_id, on), table.key.prefix(account_id)
         rows = self.scan("acct_bal", start, _before(prefix), 1, run_bound, reverse=True)
         return table.decode(*rows[0]) if rows else None
+
+    def loan_days(
+        self, loan_id: int, limit: int, run_bound: int | None = None, before: date | None = None
+    ) -> list[dict[str, Any]]:
+        """Days of a loan, newest first, as values of table `loan_snap`; with `before` only days earlier than that.
+
+        Amounts are minor units. For the next page pass the `business_date` of the last row as `before`.
+        """
+        table = TABLES["loan_snap"]
+        prefix = table.key.prefix(loan_id)
+        start = _before(table.key.encode(loan_id, before)) if before is not None else _before(after_prefix(prefix))
+        rows = self.scan("loan_snap", start, _before(prefix), limit, run_bound, reverse=True)
+        return [table.decode(key, packed) for key, packed in rows]
+
+    def person(self, party_key: int, run_bound: int | None = None) -> dict[str, dict[str, Any] | None]:
+        """What is kept of one person (`cust_360`): `profile`, `industry`, `reputation`, `score`, each None where there is none.
+
+        `party_key` is ``domain.ids.entity_id`` of the person's `id_hash`. Every part has the date it is of; `…_millionths` and
+        `pd_billionths` are whole numbers.
+        """
+        table = TABLES["cust_360"]
+        name, row, columns = self._name(table.name), table.key.encode(party_key), [_column(one) for one in _PARTS.values()]
+        if run_bound is None:
+            found = self._call(lambda client: client.getRowWithColumns(name, row, columns, {}))
+        else:
+            found = self._call(lambda client: client.getRowWithColumnsTs(name, row, columns, run_bound + 1, {}))
+        cells = found[0].columns if found else {}
+        return {
+            part: table.cells[qualifier].decode(cells[_column(qualifier)].value) if _column(qualifier) in cells else None
+            for part, qualifier in _PARTS.items()
+        }
 
     def count(self, table: str) -> int:
         """Rows of a whole table that have the cell `d:p`; for tests and small tables."""

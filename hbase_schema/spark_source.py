@@ -2,7 +2,8 @@
 
 Options: `host`, `port`, `table` (full name, prefix included); for reading `prefix` or `start` and `stop` (hex), `run_bound`
 (cells of later runs are hidden), `batch_rows`; for writing `timestamp` (the run id), and for writing many tables at once
-`table_prefix` instead of `table`, the rows then being ``table string, row binary, p binary``. `timeout_seconds` bounds every
+`table_prefix` instead of `table`, the rows then being ``table string, row binary, p binary``, where `table` is a tag (a table for
+its cell `d:p`, ``TABLE:QUALIFIER`` for another cell). `timeout_seconds` bounds every
 socket operation. Register it once a session: ``spark.dataSource.register(HistorySource)``; over Connect the server's `PYTHONPATH`
 must have the project. Reading takes one task a region. Writing puts a cell a row, or deletes it where `p` is null; it may be
 repeated at will, because row keys and timestamp are given: a task that is tried again leaves the same rows. One row of every
@@ -155,8 +156,9 @@ class _Writer(DataSourceArrowWriter):
             for batch in iterator:
                 for table, part in self._by_table(batch):
                     keys, cells = part.column("row").to_pylist(), part.column("p").to_pylist()
-                    rows += client.put_many(table, zip(keys, cells, strict=True), self.timestamp)
-                    if client.get(table, keys[0], self.timestamp) != cells[0]:
+                    name, _, qualifier = table.partition(":")
+                    rows += client.put_many(name, zip(keys, cells, strict=True), self.timestamp, qualifier or "p")
+                    if client.get(name, keys[0], self.timestamp, qualifier or "p") != cells[0]:
                         raise Failed(f"HBase table {table} does not give back row {keys[0].hex()} of run {self.timestamp}")
         return Written(rows)
 

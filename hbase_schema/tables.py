@@ -61,6 +61,10 @@ def _day(name: str) -> Field:
     return Field(name, Kind.DATE)
 
 
+def _count(name: str) -> Field:
+    return Field(name, Kind.INT32)
+
+
 _CURRENCY = Field("currency", Kind.TEXT, 3)
 _PLATFORM = _text("platform_id", 16)
 
@@ -168,6 +172,50 @@ _ITEM = Cell(
     ),
 )
 
+_SEEN = (_PLATFORM, _day("business_date"), Field("as_of", Kind.INSTANT))
+_INDUSTRY = Cell(
+    1,
+    (
+        *_SEEN,
+        _count("has_industry"),
+        _count("app_member_cnt_30"),
+        _count("app_member_cnt_90"),
+        Field("app_reject_share_180_millionths", Kind.INT64),
+        _count("contract_open_cnt"),
+        _minor("contract_new_minor_180"),
+        _count("industry_max_dpd_365"),
+        _count("industry_months_since_overdue"),
+        _count("industry_ever_write_off"),
+        _count("stacking_flag"),
+    ),
+)
+_REPUTATION = Cell(
+    1,
+    (
+        *_SEEN,
+        _count("has_reputation"),
+        _count("reputation_hit_cnt_365"),
+        _count("reputation_confirmed_tier1"),
+        _count("reputation_confirmed_tier2"),
+        Field("reputation_neg_weighted_365_millionths", Kind.INT64),
+        _count("reputation_max_severity"),
+    ),
+)
+_SCORE = Cell(
+    1,
+    (
+        *_SEEN,
+        _word("model_id"),
+        _count("points"),
+        Field("pd_billionths", Kind.INT64),
+        Field("band", Kind.TEXT, 8),
+        _word("reason_1"),
+        _word("reason_2"),
+        _word("reason_3"),
+        _word("reason_4"),
+    ),
+)
+
 _ALL = (
     HistoryTable(
         "mv",
@@ -179,7 +227,7 @@ _ALL = (
         "acct_bal", RowKey(1, (_id("account_id"), _day("business_date"))), {"p": _BALANCE}, versions=3, keep_deleted=True
     ),
     HistoryTable("loan_snap", RowKey(1, (_id("loan_id"), _day("business_date"))), {"p": _LOAN}),
-    HistoryTable("cust_360", RowKey(1, (_id("party_key"),)), {"p": _PROFILE}),
+    HistoryTable("cust_360", RowKey(1, (_id("party_key"),)), {"p": _PROFILE, "i": _INDUSTRY, "n": _REPUTATION, "s": _SCORE}),
     HistoryTable("recon", RowKey(1, (Field("item", Kind.RAW, 16), _day("business_date"))), {"p": _ITEM}),
 )
 
@@ -187,8 +235,24 @@ TABLES: dict[str, HistoryTable] = {table.name: table for table in _ALL}
 PACKED = "table string, row binary, p binary"
 
 
+def cell_of(tag: str) -> tuple[HistoryTable, Cell]:
+    """The table and cell of a tag: ``TABLE`` for its cell `d:p`, ``TABLE:QUALIFIER`` for another one.
+
+    >>> cell_of("cust_360:s")[1] is TABLES["cust_360"].cells["s"]
+    True
+    """
+    name, _, qualifier = tag.partition(":")
+    return TABLES[name], TABLES[name].cells[qualifier or "p"]
+
+
+TAGS: tuple[str, ...] = tuple(
+    table.name if qualifier == "p" else f"{table.name}:{qualifier}" for table in _ALL for qualifier in table.cells
+)
+"""Every cell of every table."""
+
+
 def pack_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Arrow batches of rows (`table` and the columns of its key and cell) as batches of `PACKED`.
+    """Arrow batches of rows (`table`, a tag, and the columns of its key and cell) as batches of `PACKED`.
 
     It lies here, in a module that imports little, because every Python worker of Spark has to import it.
     """
@@ -197,8 +261,8 @@ def pack_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for name in names:
             part = batch if len(names) == 1 else batch.filter(pc.equal(batch.column("table"), name))
             columns = dict(zip(part.schema.names, part.columns, strict=True))
-            table = TABLES[name]
-            packed = [part.column("table"), table.key.encode_columns(columns), table.cell.encode_columns(columns)]
+            table, cell = cell_of(name)
+            packed = [part.column("table"), table.key.encode_columns(columns), cell.encode_columns(columns)]
             yield pa.RecordBatch.from_arrays(packed, names=["table", "row", "p"])
 
 

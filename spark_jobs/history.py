@@ -9,14 +9,15 @@ Spark action: each write through a Python data source costs seconds before its f
 
 `acct_bal` has a row on dates of change only (a movement, a hold placed or released) and, for a platform with nothing
 published before, on the run's first date: readers take the newest row dated on or before the date they ask for.
-`cust_360` has one profile a person: the newest row by business date, then platform.
+`cust_360` has one row a person with up to four cells: profile, industry and reputation features, score. Each is the newest by
+business date, then platform; a person without an open loan keeps what was last known of him, with its date.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
@@ -26,15 +27,18 @@ from pyspark.sql import functions as F
 
 from domain.errors import Failed
 from hbase_schema.spark_source import NAME, HistorySource, cause, options_of_all
-from hbase_schema.tables import PACKED, TABLES, HistoryTable, pack_batches
+from hbase_schema.tables import PACKED, TAGS, HistoryTable, cell_of, pack_batches
 from lake import runs, store
 from lake.postgres import connection
 from lake.steps import StepContext, StepResult
+from spark_jobs.history_people import entity_id, newest_features, newest_profiles, newest_scores, party_keys
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 _ALWAYS = date(9999, 12, 31)
+AGAIN_DAYS = 31
+"""How far before a new version's first date a person's newest features and score are looked for."""
 
 # Rows of run.published in the order in which they count: COMPLETE before INCOMPLETE, then the highest version
 _VERSIONS = """
@@ -100,14 +104,14 @@ def extent(context: StepContext) -> Extent:
 
 
 def project(context: StepContext, what: Extent) -> dict[str, int]:
-    """Write the six tables of one run; rows put a table. Deletes come after all puts."""
+    """Write all cells of one run; rows put a tag (`hbase_schema.tables.TAGS`). Deletes come after all puts."""
     now: dict[str, DataFrame] = {}
     before: list[tuple[str, DataFrame]] = []
     for name, rows_of in _PROJECTIONS.items():
         now[name] = rows_of(context, what.won, what)
         old = [rows_of(_as_run(context, run_id), pairs, what) for run_id, pairs in what.replaced.items()]
-        if old and name == "cust_360":
-            now[name] = _profiles_again(context, [now[name], *old])
+        if old and name in _AGAIN:
+            now[name] = _AGAIN[name](context, [now[name], *old])
         before += [(name, frame) for frame in old]
     packed = pack_all(now.items())
     counts = _write(context, packed)
@@ -130,14 +134,6 @@ def pack_all(frames: Iterable[tuple[str, DataFrame]]) -> DataFrame:
     named = (_named(name, frame) for name, frame in frames)
     rows = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), named)
     return rows.hint("rebalance").mapInArrow(pack_batches, PACKED)
-
-
-def entity_id(*parts: Column) -> Column:
-    """`domain.ids.entity_id` as a Spark expression: the first 8 bytes of sha256, top bit cleared."""
-    digest = F.sha2(F.concat_ws("|", *parts), 256)
-    high = F.conv(F.substring(digest, 1, 8), 16, 10).cast("bigint").bitwiseAND(0x7FFF_FFFF)
-    low = F.conv(F.substring(digest, 9, 8), 16, 10).cast("bigint")
-    return F.shiftleft(high, 32).bitwiseOR(low)
 
 
 def _as_run(context: StepContext, run_id: int) -> StepContext:
@@ -201,24 +197,32 @@ def _loans(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataF
 
 
 def _profiles(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
-    return _newest_profiles(_rows(context, "customer", pairs))
-
-
-def _newest_profiles(customers: DataFrame) -> DataFrame:
-    """One row a person: the newest by business date, then platform, customer number and line."""
-    identity = F.coalesce(F.col("id_hash"), F.concat_ws("|", "platform_id", "customer_no"))
-    age = F.struct("business_date", "platform_id", "customer_no", "line_no")
-    newest = customers.withColumn("party_key", entity_id(identity)).groupBy("party_key")
-    return newest.agg(F.max_by(F.struct(*customers.columns), age).alias("newest")).select("party_key", "newest.*")
+    return newest_profiles(_rows(context, "customer", pairs))
 
 
 def _profiles_again(context: StepContext, touched: list[DataFrame]) -> DataFrame:
     """Profiles of everybody whom this version or the one before names, as all published dates have them now."""
-    keys = touched[0].select("party_key")
-    for frame in touched[1:]:
-        keys = keys.unionByName(frame.select("party_key"))
-    published = _newest_profiles(store.published_before(context, "customer", _ALWAYS))
-    return published.join(keys.distinct(), "party_key", "left_semi")
+    published = newest_profiles(store.published_before(context, "customer", _ALWAYS))
+    return published.join(party_keys(touched), "party_key", "left_semi")
+
+
+def _features(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
+    return newest_features(_rows(context, "person_feature", pairs))
+
+
+def _scores(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
+    return newest_scores(_rows(context, "score", pairs))
+
+
+def _cells_again(table: str, newest: Callable[[DataFrame], DataFrame]) -> Callable[[StepContext, list[DataFrame]], DataFrame]:
+    """Cells of everybody whom this version or the one before names, as the published dates since shortly before it have them."""
+
+    def again(context: StepContext, touched: list[DataFrame]) -> DataFrame:
+        since = context.run.first_date - timedelta(days=AGAIN_DAYS)
+        published = store.published_before(context, table, _ALWAYS).where(F.col("business_date") >= F.lit(since))
+        return newest(published).join(party_keys(touched), "party_key", "left_semi")
+
+    return again
 
 
 def _items(context: StepContext, pairs: tuple[Pair, ...], what: Extent) -> DataFrame:
@@ -242,20 +246,31 @@ _PROJECTIONS: dict[str, Callable[[StepContext, tuple[Pair, ...], Extent], Any]] 
     "acct_bal": _balances,
     "loan_snap": _loans,
     "cust_360": _profiles,
+    "cust_360:i": _features,
+    "cust_360:n": _features,
+    "cust_360:s": _scores,
     "recon": _items,
 }
 
+# cells that hold the newest row of a person: a new version of old dates looks for it again
+_AGAIN: dict[str, Callable[[StepContext, list[DataFrame]], DataFrame]] = {
+    "cust_360": _profiles_again,
+    "cust_360:i": _cells_again("person_feature", newest_features),
+    "cust_360:n": _cells_again("person_feature", newest_features),
+    "cust_360:s": _cells_again("score", newest_scores),
+}
 
-def _named(name: str, frame: DataFrame) -> DataFrame:
-    """The columns that a table's key and cell take, and the table's name."""
-    table = TABLES[name]
-    return frame.select(F.lit(name).alias("table"), *dict.fromkeys((*table.key.names, *table.cell.names)))
+
+def _named(tag: str, frame: DataFrame) -> DataFrame:
+    """The columns that a table's key and one of its cells take, and the tag of the two."""
+    table, cell = cell_of(tag)
+    return frame.select(F.lit(tag).alias("table"), *dict.fromkeys((*table.key.names, *cell.names)))
 
 
 def _write(context: StepContext, packed: DataFrame) -> dict[str, int]:
-    """Put (or, where `p` is null, delete) rows at the run's id in one action; rows a table. ServiceMissing when HBase is down."""
+    """Put (or, where `p` is null, delete) cells at the run's id in one action; rows a tag. ServiceMissing when HBase is down."""
     seen = Observation()
-    observed = packed.observe(seen, *(F.count_if(F.col("table") == name).alias(name) for name in TABLES))
+    observed = packed.observe(seen, *(F.count_if(F.col("table") == name).alias(name) for name in TAGS))
     target = {**options_of_all(context.settings), "timestamp": str(context.run.run_id)}
     try:
         observed.write.format(NAME).options(**target).mode("append").save()
@@ -264,7 +279,7 @@ def _write(context: StepContext, packed: DataFrame) -> dict[str, int]:
         if ours is None:
             raise
         raise ours from error
-    return {name: int(seen.get[name]) for name in TABLES}
+    return {name: int(seen.get[name]) for name in TAGS}
 
 
 def _mark(context: StepContext) -> None:

@@ -1,7 +1,8 @@
 """Step `indicators`: the figures of a rule pack per platform, currency and date, from the run's snapshots (spec 01 section 1.3).
 
-The definitions are data (`domain/packs`): measures are integer aggregates, indicators sums of them or ratios of two sums, rounded
-half-up to six digits by integer arithmetic. A ratio whose denominator is zero has no value.
+The definitions are data (`domain/packs`): measures are integer aggregates, indicators sums of them or quotients of two sums,
+rounded half-up by integer arithmetic: shares to six digits, averages to the minor unit. A quotient whose denominator is zero has
+no value. What a pack cannot give yet and what is metadata of a report is not computed here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from domain.packs import Indicator, Pack, Source, Unit
+from domain.packs import Indicator, Pack, Rounding, Source
 from lake import store
 from lake.steps import StepContext, StepResult
 from lake.tables import TABLES
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 PACK = "CN_2017"
 _GROUP = ("business_date", "platform_id", "currency")
-_RATIO_UNITS = 1_000_000
+_UNITS = {Rounding.HALF_UP_0: 1, Rounding.HALF_UP_6: 1_000_000}
 
 
 def run(context: StepContext) -> StepResult:
@@ -34,17 +35,18 @@ def run(context: StepContext) -> StepResult:
 
 
 def indicators(pack: Pack, loans: DataFrame, claims: DataFrame) -> DataFrame:
-    """All indicators of `pack`, one row a date, platform, currency and code: the columns of lake table `indicator` but run_id."""
+    """What `pack` computes, one row a date, platform, currency and code: the columns of lake table `indicator` but run_id."""
     frames = {
         Source.LOAN: loans.withColumn("overdue_minor", F.expr("overdue_principal_minor + overdue_interest_minor")),
-        Source.BORROWER: _borrowers(loans),
+        Source.BORROWER: _ranked(loans, "borrower_ref"),
         Source.CLAIM: _claims(claims, loans),
+        Source.LENDER: _ranked(claims, "lender_ref"),
     }
     measured = reduce(
         lambda left, right: left.join(right, [*_GROUP], "left"),
         (_measured(pack, source, frame) for source, frame in frames.items()),
     )
-    rows = F.explode(F.array(*(_figure(pack, indicator) for indicator in pack.indicators))).alias("figure")
+    rows = F.explode(F.array(*(_figure(pack, indicator) for indicator in pack.computed))).alias("figure")
     return measured.select(*_GROUP, rows).select("business_date", "platform_id", "currency", "figure.*")
 
 
@@ -58,10 +60,10 @@ def _measured(pack: Pack, source: Source, frame: DataFrame) -> DataFrame:
     return frame.groupBy(*_GROUP).agg(*columns)
 
 
-def _borrowers(loans: DataFrame) -> DataFrame:
-    """Borrowers with their balance over all their loans and its rank from the largest."""
-    balances = loans.groupBy(*_GROUP, "borrower_ref").agg(F.sum("outstanding_principal_minor").alias("balance_minor"))
-    largest_first = Window.partitionBy(*_GROUP).orderBy(F.desc("balance_minor"), "borrower_ref")
+def _ranked(rows: DataFrame, person: str) -> DataFrame:
+    """People with their balance over all their loans or claims and its rank from the largest."""
+    balances = rows.groupBy(*_GROUP, person).agg(F.sum("outstanding_principal_minor").alias("balance_minor"))
+    largest_first = Window.partitionBy(*_GROUP).orderBy(F.desc("balance_minor"), person)
     return balances.withColumn("balance_rank", F.row_number().over(largest_first))
 
 
@@ -95,10 +97,11 @@ def _total(columns: tuple[str, ...]) -> Column:
 
 def _value(indicator: Indicator) -> Column:
     above = " + ".join(f"coalesce({column}, 0L)" for column in indicator.numerator)
-    if indicator.unit is not Unit.RATIO:
+    if indicator.rounding is Rounding.NONE:
         return F.expr(above)
     below = " + ".join(f"coalesce({column}, 0L)" for column in indicator.denominator)
     above, below = f"cast({above} as decimal(28,0))", f"cast({below} as decimal(28,0))"
-    # floor((2·n·10^6 + d) / 2d): half-up without a rounded intermediate
-    units = f"({above} * {2 * _RATIO_UNITS} + {below}) div (2 * {below})"
-    return F.expr(f"case when {below} > 0 then cast({units} as decimal(31,0)) / cast({_RATIO_UNITS} as decimal(7,0)) end")
+    units = _UNITS[indicator.rounding]
+    # floor((2·n·units + d) / 2d): half-up without a rounded intermediate
+    rounded = f"({above} * {2 * units} + {below}) div (2 * {below})"
+    return F.expr(f"case when {below} > 0 then cast({rounded} as decimal(31,0)) / cast({units} as decimal(7,0)) end")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,23 @@ from expectations.suites import run_suite
 from ingest import control, frames, quarantine
 from ingest.kinds import KINDS
 from ingest.landing import Landing, Registry, dates_between, possible, scan
-from ingest.records import ACCEPTED, MISSING, REFUSED, Expected, Found, Verdict
-from lake import store
+from ingest.records import ACCEPTED, MISSING, REFUSED, WAIVED, Expected, Found, Verdict
+from lake import operators, store
+from lake import registry as lake_registry
 from lake.completeness import WAITED_FOR
 from lake.postgres import connection
+from lake.runs import close_of
 from lake.steps import StepContext, StepResult
 from lake.tables import TABLES
 
 LISTED_MAX = 200
-_PLATFORMS = """
-select platform_id, min(onboarded_on) from night.platform
- where (%(known)s::timestamptz is null or recorded_at <= %(known)s) and (%(only)s::text is null or platform_id = %(only)s)
- group by platform_id order by platform_id"""
-_PAYMENT_COMPANIES = "select platform_id, paycom_id from night.payment_company order by platform_id, paycom_id"
 
 
 def run(context: StepContext) -> StepResult:
     """Land every file of the run that proves to be what its sender promised; record what became of each one.
 
-    Refused files are copied to the quarantine folder and land no row; bad rows of accepted files go to `quarantine_row`.
+    Refused files are copied to the quarantine folder and land no row; bad rows of accepted files go to `quarantine_row`. A file
+    that is not accepted, and that operators decided by the run's time to go on without, is WAIVED.
     A night without files is not an error: every file is then MISSING.
     Raises Failed when rows were lost on the way, ServiceMissing when PostgreSQL does not answer.
     """
@@ -53,24 +52,45 @@ def run(context: StepContext) -> StepResult:
     for verdict in verdicts:
         if verdict.state == REFUSED:
             quarantine.keep(context.settings.quarantine_dir, verdict)
+    verdicts = control.waive(verdicts, _waived(context))
     tables["file_control"] = store.write(context, "file_control", _control_frame(context, verdicts))
     control_rows = store.of_run(context, "file_control")
     suite = run_suite(context.spark, "file_control", {"file_control": control_rows, "waited_for": control_rows.where(WAITED_FOR)})
     rows_in = sum(verdict.row_count or 0 for verdict in verdicts)
     rows_out = sum(count for name, count in tables.items() if name not in {"file_control", "quarantine_row"})
-    return StepResult(rows_in, rows_out, tables, _detail(verdicts) | {"expectations": [suite.to_json()]})
+    suites = [suite.to_json(), *_bureau_suite(context, tables)]
+    return StepResult(rows_in, rows_out, tables, _detail(verdicts) | {"expectations": suites})
+
+
+def _bureau_suite(context: StepContext, tables: dict[str, int]) -> list[dict[str, Any]]:
+    """How the checks of what the bureau sent went; nothing was sent, nothing is checked."""
+    if not (tables["industry_record"] or tables["reputation_hit"]):
+        return []
+    close = context.spark.createDataFrame(list(_closes(context).items()), "business_date date, closes_at timestamp")
+    names = {"industry": "industry_record", "reputation": "reputation_hit"}
+    rows = {name: store.of_run(context, table) for name, table in names.items()}
+    return [run_suite(context.spark, "bureau", rows | {"close": close}).to_json()]
+
+
+def _closes(context: StepContext) -> dict[date, datetime]:
+    """When each business date of the run closes."""
+    dates = dates_between(context.run.first_date, context.run.last_date)
+    return {day: close_of(context.settings, day) for day in dates}
 
 
 def registry(context: StepContext) -> Registry:
     """Platforms and payment companies as known at the run's `known_as_of`, from PostgreSQL."""
-    run = context.run
+    run, settings = context.run, context.settings
+    with connection(settings) as database:
+        platforms = lake_registry.platforms(database, run.known_as_of, run.platform_id)
+        return Registry(platforms, lake_registry.payment_companies(database), settings.bank_id, settings.bureau_id)
+
+
+def _waived(context: StepContext) -> dict[Expected, str]:
+    """Files that the run goes on without, with the sentence that says by whose decision."""
     with connection(context.settings) as database:
-        platforms = database.execute(_PLATFORMS, {"known": run.known_as_of, "only": run.platform_id}).fetchall()
-        companies = database.execute(_PAYMENT_COMPANIES).fetchall()
-    by_platform: dict[str, list[str]] = {}
-    for platform_id, paycom_id in companies:
-        by_platform.setdefault(platform_id, []).append(paycom_id)
-    return Registry(dict(platforms), {key: tuple(ids) for key, ids in by_platform.items()}, context.settings.bank_id)
+        found = operators.waivers(database, context.run)
+    return {Expected(*waiver.key): waiver.sentence for waiver in found}
 
 
 def _of_platform(landing: Landing, platform_id: str | None) -> Landing:
@@ -90,7 +110,7 @@ def _inspect(context: StepContext, landing: Landing, asked: dict[Expected, bool]
         return {}
     files = [(file, file.key in asked) for file in landing.files]
     tasks = frames.share(files, [file.size_bytes for file in landing.files])
-    rows = _per_task(context, len(tasks), frames.inspecting(tasks), frames.FOUND_DDL).collect()
+    rows = _per_task(context, len(tasks), frames.inspecting(tasks, _closes(context)), frames.FOUND_DDL).collect()
     return {Path(row.path): _found(row) for row in rows}
 
 
@@ -109,13 +129,13 @@ def _found(row: Any) -> Found:
 
 def _history(context: StepContext, found: dict[Path, Found]) -> control.History:
     """Last accepted sequence numbers of published dates, and which of tonight's hashes were accepted before."""
-    if not found:
-        return control.History()
     stream = ["sender_id", "platform_id", "file_kind"]
     accepted = store.published_before(context, "file_control", context.run.first_date).where(F.col("state") == ACCEPTED)
     last = accepted.groupBy(*stream).agg(
         F.max("business_date").alias("day"), F.max_by("sequence_no", "business_date").alias("sequence_no")
     )
+    if not found:
+        return control.History(_last(last))
     tonight = context.spark.createDataFrame([(one.sha256,) for one in found.values()], "sha256 string").distinct()
     seen = (
         accepted.join(tonight, "sha256")
@@ -127,9 +147,13 @@ def _history(context: StepContext, found: dict[Path, Found]) -> control.History:
         )
     )
     return control.History(
-        {(row.sender_id, row.platform_id, row.file_kind): (row.day, row.sequence_no) for row in last.collect()},
+        _last(last),
         {row.sha256: row.what for row in seen.collect()},
     )
+
+
+def _last(rows: DataFrame) -> dict[control.Stream, tuple[date, int]]:
+    return {(row.sender_id, row.platform_id, row.file_kind): (row.day, row.sequence_no) for row in rows.collect()}
 
 
 def _source(verdict: Verdict, sizes: dict[Path, int]) -> frames.Source:
@@ -205,7 +229,7 @@ def _detail(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     faulty = [verdict for verdict in verdicts if verdict.state != ACCEPTED]
     states = Counter(verdict.state for verdict in verdicts)
     return {
-        "files": {state: states[state] for state in (ACCEPTED, REFUSED, MISSING)},
+        "files": {state: states[state] for state in (ACCEPTED, REFUSED, MISSING, WAIVED) if states[state] or state != WAIVED},
         "reasons": dict(Counter(verdict.reason_code for verdict in faulty)),
         "rows_quarantined": sum(verdict.rows_quarantined or 0 for verdict in verdicts),
         "not_accepted": [

@@ -59,7 +59,7 @@ def loan_snapshot(
     rows = with_sums(on_dates(plan_versions(plan_rows), dates), issue_sums, _ISSUE, _PAID)
     loan_sums = cumulated(_loan_events(paid, issue_sums, first_date), _LOAN, _LOAN_COLUMNS, first_date)
     state = with_sums(granted, loan_sums, _LOAN, _LOAN_COLUMNS).join(_overdue(rows), [*_LOAN, "business_date"], "left")
-    named = _with_ref(state, people, dates, "borrower_customer_no", "borrower_ref")
+    named = with_ref(state, people, dates, "borrower_customer_no", "borrower_ref")
     return named.select(
         "business_date",
         "platform_id",
@@ -107,7 +107,7 @@ def claim_snapshot(claims: DataFrame, paid: DataFrame, people: DataFrame, dates:
     held = on_dates(rows, dates).where("opened_on <= business_date")
     state = with_sums(held, repaid, _CLAIM, ("repaid",)).join(first_rows.select(*_CLAIM, "first_minor"), [*_CLAIM])
     is_open = F.expr("closed_on is null or closed_on > business_date")
-    return _with_ref(state, people, dates, "lender_customer_no", "lender_ref").select(
+    return with_ref(state, people, dates, "lender_customer_no", "lender_ref").select(
         "business_date",
         "platform_id",
         "claim_no",
@@ -218,7 +218,7 @@ def _claim_events(paid: DataFrame, first_rows: DataFrame) -> DataFrame:
     return named.join(first_rows.select(*_CLAIM, "first_on"), [*_CLAIM]).where("paid_on > first_on")
 
 
-def _with_ref(frame: DataFrame, people: DataFrame, dates: DataFrame, customer: str, ref: str) -> DataFrame:
+def with_ref(frame: DataFrame, people: DataFrame, dates: DataFrame, customer: str, ref: str) -> DataFrame:
     """The token of a person: `id_hash` of the customer row in force on the date, else one made of the customer number."""
     refs = on_dates(people, dates).select(
         "platform_id", "business_date", F.col("customer_no").alias(customer), F.col("id_hash").alias("_id_hash")

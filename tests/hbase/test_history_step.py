@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -17,6 +18,7 @@ from hbase_schema.tables import TABLES
 from lake import store
 from lake.steps import Run, StepContext
 from lake.tables import TABLES as LAKE
+from models.features import FEATURES, FLAG_OF, Group
 from spark_jobs import history
 
 if TYPE_CHECKING:
@@ -63,9 +65,26 @@ def open_item(run_id: int, day: date) -> tuple[dict[str, Any], dict[str, Any]]:
     return front | {"match_key": "R1#1", "amount_minor": 5, "opened_on": DAY}, front | {"book": "V", "effect_minor": -5}
 
 
+def feature(run_id: int, day: date, subject: str, applied: int) -> dict[str, Any]:
+    return {
+        "business_date": day, "run_id": run_id, "platform_id": "P01", "borrower_ref": subject, "subject_hash": subject,
+        "as_of": at(day, 15), "has_industry": 1, "app_member_cnt_90": applied, "app_reject_share_180": Decimal("0.250000"),
+        "contract_new_minor_180": 5_000_000_000, "has_reputation": 1, "reputation_neg_weighted_365": Decimal("1.234567"),
+        "reputation_max_severity": 4,
+    }  # fmt: skip
+
+
+def scored(run_id: int, day: date, subject: str, points: int) -> dict[str, Any]:
+    return {
+        "business_date": day, "run_id": run_id, "platform_id": "P01", "borrower_ref": subject, "subject_hash": subject,
+        "model_id": "SC-0123456789abcdef", "points": points, "pd": Decimal("0.012345678"), "band": "AA",
+        "reason_1": "APPLICATIONS", "feature_as_of": at(day, 15),
+    }  # fmt: skip
+
+
 def lake_rows(run_id: int, days: list[date]) -> dict[str, list[dict[str, Any]]]:
     """What a run writes. The second run lacks movement 2, the loan of NEXT, the item, and the new name."""
-    is_first = run_id == FIRST
+    is_first = run_id in (FIRST, FIRST + 20)
     movements = [movement(run_id, 1, DAY, 50, 1, 1000), movement(run_id, 3, NEXT, 50, 1, 300)]
     balances = [balance(run_id, 1, DAY, 0, 1000, 1500), balance(run_id, 2, DAY, 0, 0, 77), balance(run_id, 3, DAY, 0, 0, 0)]
     balances += [balance(run_id, 1, NEXT, 0, 300, 1800 if is_first else 1790), balance(run_id, 2, NEXT, 0, 0, 77)]
@@ -80,6 +99,12 @@ def lake_rows(run_id: int, days: list[date]) -> dict[str, list[dict[str, Any]]]:
         rows["customer"] = [customer(run_id, DAY, "old"), customer(run_id, NEXT, "new")]
         item, effect = open_item(run_id, NEXT)
         rows |= {"open_item": [item], "open_item_effect": [effect]}
+    # hash-2 has no open loan on NEXT; the second run has no scores of NEXT
+    rows["person_feature"] = [feature(run_id, DAY, "hash-1", 2), feature(run_id, DAY, "hash-2", 7)]
+    rows["person_feature"].append(feature(run_id, NEXT, "hash-1", 3 if is_first else 4))
+    rows["score"] = [scored(run_id, DAY, "hash-1", 640), scored(run_id, DAY, "hash-2", 520)]
+    if is_first:
+        rows["score"].append(scored(run_id, NEXT, "hash-1", 660))
     order = {"run_id": run_id, "platform_id": "P01", "order_type": "REPAYMENT", "amount_minor": 1, "currency": "CNY"}
     rows["ledger_order"] = [order | {"business_date": m["business_date"], "order_id": m["order_id"]} for m in movements]
     return {name: [row for row in found if row["business_date"] in days] for name, found in rows.items()}
@@ -121,7 +146,8 @@ def test_a_new_version_replaces_the_old_and_what_it_lacks_is_gone(
 ) -> None:
     first = publish(lake_session, database, tables, FIRST, [DAY, NEXT], 1)
     result = history.run(first)
-    assert result.tables == {"mv": 6, "ord": 3, "acct_bal": 3, "loan_snap": 2, "cust_360": 1, "recon": 1}
+    people = {"cust_360": 1, "cust_360:i": 2, "cust_360:n": 2, "cust_360:s": 2}
+    assert result.tables == {"mv": 6, "ord": 3, "acct_bal": 3, "loan_snap": 2, "recon": 1} | people
     assert projected(database) == [FIRST]
     # account 2 did not move on DAY, but the platform starts there; account 3 is zero and has no row
     closings = [(client.balance_on(account, NEXT) or {}).get("closing_minor") for account in (1, 2, 3)]
@@ -173,3 +199,43 @@ def test_a_run_not_yet_projected_is_caught_up_and_an_unpublished_one_or_an_hbase
         connection.execute("delete from run.published")
     with pytest.raises(Failed, match="published nothing"):
         history.run(second)
+
+
+def test_a_person_has_profile_features_and_score_in_one_row_and_a_new_version_takes_them_back(
+    lake_session: SparkSession, database: Any, tables: Settings, client: HistoryClient
+) -> None:
+    run = FIRST + 20
+    history.run(publish(lake_session, database, tables, run, [DAY, NEXT], 1))
+    one, two = (client.person(entity_id(subject)) for subject in ("hash-1", "hash-2"))
+    assert one["profile"] is not None and one["profile"]["name_masked"] == "new"
+    industry, reputation, score = one["industry"], one["reputation"], one["score"]
+    assert industry is not None and reputation is not None and score is not None
+    assert (industry["business_date"], industry["app_member_cnt_90"], industry["as_of"]) == (NEXT, 3, at(NEXT, 15))
+    assert (industry["app_reject_share_180_millionths"], industry["contract_new_minor_180"]) == (250_000, 5_000_000_000)
+    assert industry["app_member_cnt_30"] is None
+    assert (reputation["reputation_neg_weighted_365_millionths"], reputation["reputation_max_severity"]) == (1_234_567, 4)
+    assert (score["points"], score["pd_billionths"], score["band"], score["business_date"]) == (660, 12_345_678, "AA", NEXT)
+    assert (score["model_id"], score["reason_1"], score["reason_2"]) == ("SC-0123456789abcdef", "APPLICATIONS", None)
+    # no open loan any more: what was last known stays, with its date; no customer row: no profile
+    assert two["score"] is not None and (two["score"]["business_date"], two["profile"]) == (DAY, None)
+    assert client.person(entity_id("nobody")) == dict.fromkeys(("profile", "industry", "reputation", "score"))
+
+    again = SECOND + 20
+    history.run(publish(lake_session, database, tables, again, [NEXT], 2))
+    new = client.person(entity_id("hash-1"))
+    assert new["industry"] is not None and new["industry"]["app_member_cnt_90"] == 4
+    # the score of NEXT was withdrawn: the one of DAY holds again, and readers bounded by the first run still see the old
+    assert new["score"] is not None and (new["score"]["points"], new["score"]["business_date"]) == (640, DAY)
+    before = client.person(entity_id("hash-1"), run_bound=run)
+    assert before["score"] is not None and before["score"]["points"] == 660
+    assert client.person(entity_id("hash-2"))["score"] == two["score"]
+
+
+def test_the_cells_hold_every_feature_of_their_group() -> None:
+    cells = TABLES["cust_360"].cells
+    for qualifier, group in (("i", Group.INDUSTRY), ("n", Group.REPUTATION)):
+        wanted = {FLAG_OF[group]} | {code for code, one in FEATURES.items() if one.group is group}
+        held = {name.removesuffix("_millionths") for name in cells[qualifier].names}
+        assert held == wanted | {"platform_id", "business_date", "as_of"}
+        decimals = {code for code in wanted if FEATURES[code].scale}
+        assert {name.removesuffix("_millionths") for name in cells[qualifier].names if name.endswith("_millionths")} == decimals

@@ -38,6 +38,23 @@ CASES: list[tuple[str, list[tuple[str, str, tuple[str, str | None, str | None]]]
     ("a file that did not come", [("orders", "P01.orders.csv.gz", ("MISSING", "MISSING", "it did not come"))], False),
     ("a broken file", [("orders", "P01.orders.csv.gz", ("REFUSED", "HASH", "another hash"))], False),
     ("an expected file sent before", [("orders", "P01.orders.csv.gz", ("REFUSED", "DUPLICATE", "sent before"))], False),
+    ("a file that operators go on without", [("orders", "P01.orders.csv.gz", ("WAIVED", "MISSING", "control 7"))], True),
+    (
+        "a refused file that they go on without, and a copy elsewhere",
+        [
+            ("orders", "P01.orders.csv.gz", ("WAIVED", "HASH", "control 7")),
+            ("orders", "P01.orders.old.csv.gz", ("REFUSED", "DUPLICATE", "a copy")),
+        ],
+        True,
+    ),
+    (
+        "one file waived and another missing",
+        [
+            ("orders", "P01.orders.csv.gz", ("WAIVED", "MISSING", "control 7")),
+            ("postings", "P01.postings.csv.gz", ("MISSING", "MISSING", "it did not come")),
+        ],
+        False,
+    ),
     (
         "a missing file and its copy elsewhere",
         [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,13 @@ import pytest
 
 from domain.errors import Failed
 from fundwatch.settings import Settings
-from lake import runs, store
+from lake import reader, runs, store
 from lake.content import contents
 from lake.reader import row_counts
 from lake.runs import Run
 from lake.steps import StepContext
 from spark_jobs import extract
+from transactional import controls
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -287,6 +288,48 @@ def test_a_run_whose_steps_did_not_end_or_whose_rows_changed_is_not_published(bo
     with pytest.raises(Failed, match=r"ledger_order \(1 recorded, 0 found\)"):
         runs.publish(context.settings, context.run, ["extract"])
     assert runs.get(context.settings, context.run.run_id).state == "OPEN"
+
+
+@pytest.fixture
+def decided(test_settings: Settings) -> Iterator[Callable[[str], None]]:
+    """Propose a control that needs no names and approve it; at the end the night is resumed."""
+    with psycopg.connect(test_settings.database_url("service"), autocommit=True) as connection:
+
+        def decide(kind: str) -> None:
+            controls.decide(connection, controls.propose(connection, controls.Control(kind, reason="look"), "ann"), "ben", True)
+
+        yield decide
+        if controls.held(connection):
+            decide("RESUME")
+
+
+def test_a_held_run_stays_open_and_is_published_once_the_night_is_resumed(book: Book, decided: Callable[[str], None]) -> None:
+    context = _done(book, DAYS[0], DAYS[0], [(DAYS[0], "orders", "ACCEPTED")])
+    decided("HOLD")
+    with pytest.raises(Failed, match=r"stays open until the night is resumed: held by ann \(approved by ben\) since .*: look"):
+        runs.publish(context.settings, context.run, ["extract"])
+    assert runs.show(context.settings, context.run.run_id)["state"] == "OPEN"
+    decided("RESUME")
+    assert runs.publish(context.settings, context.run, ["extract"]).state == "PUBLISHED"
+
+
+def test_a_hold_that_is_approved_while_a_run_is_copied_stops_it_before_the_commit(
+    book: Book, decided: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = _done(book, DAYS[0], DAYS[0], [(DAYS[0], "orders", "ACCEPTED")])
+    counted = reader.row_counts
+
+    def counted_while_held(settings: Settings, run_id: int) -> dict[str, int]:
+        decided("HOLD")
+        return counted(settings, run_id)
+
+    monkeypatch.setattr(reader, "row_counts", counted_while_held)
+    with pytest.raises(Failed, match="held by ann"):
+        runs.publish(context.settings, context.run, ["extract"])
+    assert runs.show(context.settings, context.run.run_id)["published"] == []
+    known = replace(context.run, known_as_of=datetime(2026, 3, 9, tzinfo=UTC))
+    monkeypatch.setattr(reader, "row_counts", counted)
+    assert runs.publish(context.settings, known).state == "AS_KNOWN"
 
 
 def test_a_run_as_known_then_enters_no_version(book: Book) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from domain.packs import Pack
 from lake.tables import TABLES
+from reports.rederive import evidence_rows, rederive
 from spark_jobs.indicators import indicators
 from spark_jobs.positions import payments, versions
 from spark_jobs.snapshot import claim_snapshot, loan_snapshot
@@ -120,11 +121,15 @@ RATIOS = {
     "OVD_RATE_ITEM_90": (1, 3, "33.33"),
     "OVD_RATE_ITEM_180": (1, 3, "33.33"),
     "OVD_RATE_ITEM_180P": (0, 3, "0.00"),
+    "TOP10_LEND": (220_000, 220_000, "100.00"),
+    "TOP1_LEND": (170_000, 220_000, "77.27"),
 }
+AVERAGES = {"AVG_CUM_BORR": (270_000, 2, 135_000), "AVG_CUM_LEND": (270_000, 2, 135_000)}
 
 
 def test_the_worked_example_has_exactly_these_indicators(figures: dict[str, Any]) -> None:
-    assert set(figures) == set(AMOUNTS_AND_COUNTS) | set(RATIOS) == {indicator.code for indicator in PACK.indicators}
+    expected = set(AMOUNTS_AND_COUNTS) | set(RATIOS) | set(AVERAGES)
+    assert set(figures) == expected == {indicator.code for indicator in PACK.computed}
 
 
 @pytest.mark.parametrize(("code", "value"), AMOUNTS_AND_COUNTS.items())
@@ -142,6 +147,26 @@ def test_ratios_of_the_worked_example_agree_to_the_printed_digit(
     assert row.value == (Decimal(row.numerator) / row.denominator).quantize(Decimal("0.000001"), ROUND_HALF_UP)
 
 
+@pytest.mark.parametrize(("code", "expected"), AVERAGES.items())
+def test_averages_of_the_worked_example_agree_to_the_cent(
+    figures: dict[str, Any], code: str, expected: tuple[int, int, int]
+) -> None:
+    assert (figures[code].numerator, figures[code].denominator, figures[code].value) == expected
+
+
+@pytest.mark.parametrize(("borrowers", "average"), [(1, 270_000), (4, 67_500), (7, 38_571), (16, 16_875), (64, 4_219)])
+def test_an_average_is_rounded_half_up_to_the_minor_unit(spark: SparkSession, borrowers: int, average: int) -> None:
+    """270,000 over 64 people is 4,218.75, over 7 it is 38,571.43."""
+    loans, claims = snapshots(spark, D)
+    nobody = loans.where("loan_no = 'L2'").selectExpr("* except (disbursed_minor)", "0L as disbursed_minor")
+    names = [*range(borrowers - 1)]
+    more = nobody.selectExpr("* except (borrower_ref)", f"explode(array({', '.join(map(str, names))})) as n") if names else None
+    one = loans.selectExpr("* except (borrower_ref)", "'b' as borrower_ref")
+    crowd = one if more is None else one.unionByName(more.selectExpr("* except (n)", "string(n) as borrower_ref"))
+    row = next(row for row in indicators(PACK, crowd, claims).where("code = 'AVG_CUM_BORR'").collect())
+    assert (row.denominator, row.value) == (borrowers, average)
+
+
 def test_graded_rates_add_up_to_the_total_rate(figures: dict[str, Any]) -> None:
     for kind in ("AMT", "ITEM"):
         bands = sum(figures[f"OVD_RATE_{kind}_{band}"].numerator for band in ("90", "180", "180P"))
@@ -149,8 +174,22 @@ def test_graded_rates_add_up_to_the_total_rate(figures: dict[str, Any]) -> None:
 
 
 def test_every_figure_says_how_many_rows_it_is_made_of(figures: dict[str, Any]) -> None:
-    rows = {code: figures[code].evidence_rows for code in ("CUM_AMT", "OVD_AMT", "OVD90_AMT", "TOP10_BORR", "CUM_LENDER")}
-    assert rows == {"CUM_AMT": 3, "OVD_AMT": 2, "OVD90_AMT": 1, "TOP10_BORR": 2, "CUM_LENDER": 3}
+    codes = ("CUM_AMT", "OVD_AMT", "OVD90_AMT", "TOP10_BORR", "CUM_LENDER", "TOP1_LEND")
+    rows = {code: figures[code].evidence_rows for code in codes}
+    assert rows == {"CUM_AMT": 3, "OVD_AMT": 2, "OVD90_AMT": 1, "TOP10_BORR": 2, "CUM_LENDER": 3, "TOP1_LEND": 1}
+
+
+def test_the_second_way_counts_the_same_rows(figures: dict[str, Any], spark: SparkSession) -> None:
+    loans, claims = (
+        [
+            {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in row.asDict().items()}
+            for row in frame.collect()
+        ]
+        for frame in snapshots(spark, D)
+    )
+    assert evidence_rows(loans, claims, "CNY") == {code: row.evidence_rows for code, row in figures.items()}
+    again = {code: (part.numerator, part.denominator) for code, part in rederive(loans, claims, "CNY").items()}
+    assert again == {code: (row.numerator, row.denominator) for code, row in figures.items()}
 
 
 def test_a_ratio_without_a_denominator_has_no_value(spark: SparkSession) -> None:
@@ -162,4 +201,5 @@ def test_a_ratio_without_a_denominator_has_no_value(spark: SparkSession) -> None
     )
     rows = {row.code: row for row in indicators(PACK, repaid, claims).collect()}
     assert (rows["TOP1_BORR"].value, rows["TOP1_BORR"].denominator) == (None, 0)
+    assert rows["TOP1_LEND"].value is not None
     assert rows["BAL_AMT"].value == 0

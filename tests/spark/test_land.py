@@ -18,18 +18,21 @@ from fundwatch.services import postgres
 from fundwatch.settings import Settings
 from ingest.kinds import KINDS
 from ingest.landing import Registry
-from lake import store
+from lake import operators, store
+from lake.operators import Waiver
 from lake.published import Winner
 from lake.steps import Run, StepContext, StepResult
 from simulator.file_format import MANIFEST_COLUMNS, Damage, Feed, Row, csv_bytes, render
 from spark_jobs import land
 from spark_jobs.land import registry
+from spark_jobs.positions import complete_dates
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 PLATFORM, CHANNEL, FIRST, SECOND, THIRD = "P91", "PC91", date(2031, 3, 3), date(2031, 3, 4), date(2031, 3, 5)
-RUN, NEXT_RUN, EMPTY_RUN = 910_001, 910_002, 910_003
+BUREAU_RUN, BUREAU_NEXT_RUN = 910_011, 910_012
+RUN, NEXT_RUN, EMPTY_RUN, WAIVED_RUN = 910_001, 910_002, 910_003, 910_004
 SENDERS = {"platform": PLATFORM, "payment company": CHANNEL, "bank": "BANK"}
 
 
@@ -56,7 +59,7 @@ def loan() -> Row:
 def send(folder: Path, day: date, sequence_no: int, damages: dict[FileKind, Damage], rows: dict[FileKind, list[Row]]) -> None:
     """Write every daily file of a date with its manifests, as the platform, the payment company and the bank would."""
     manifests: dict[str, list[tuple[Any, ...]]] = {}
-    for kind in (one for one in KINDS.values() if one.is_daily):
+    for kind in (one for one in KINDS.values() if one.is_daily and not one.is_advisory):
         sender = SENDERS[kind.sender]
         feed = Feed(day, sender, PLATFORM, kind.kind, sequence_no, rows.get(kind.kind, []), damages.get(kind.kind))
         rendered = render(feed)
@@ -164,7 +167,7 @@ def test_every_file_has_one_verdict_and_a_refused_one_lands_nothing(night: Night
 
 def test_the_suite_marks_the_files_that_make_the_platform_incomplete(landed: StepResult) -> None:
     checks = {check["check"]: check for check in landed.detail["expectations"][0]["checks"]}
-    incomplete = checks.pop("expected_files_are_accepted")
+    incomplete = checks.pop("expected_files_are_accepted_or_waived")
     assert (incomplete["action_on_fail"], incomplete["offending_rows"]) == ("INCOMPLETE", 2)
     assert {row["file_kind"] for row in incomplete["first_rows"]} == {"postings", "channel"}
     assert checks.pop("every_row_is_readable")["offending_rows"] == 1
@@ -192,6 +195,97 @@ def test_the_sequence_and_the_hashes_of_published_files_bind_later_runs(
     assert "P91/P91.orders.csv.gz of 2031-03-04" in rows["orders"].reason
     # the channel file of the second date was refused: two dates lie between, and the sequence agrees
     assert result.detail["files"] == {"ACCEPTED": 9, "REFUSED": 2, "MISSING": 0}
+
+
+def test_a_file_that_operators_go_on_without_is_waived_unless_it_is_accepted(
+    night: Night, landed: StepResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided = [
+        Waiver(PLATFORM, SECOND, sender, kind, 7, "their system is down", "ann", "ben")
+        for sender, kind in ((PLATFORM, "postings"), (CHANNEL, "channel"), (PLATFORM, "orders"))
+    ]
+    monkeypatch.setattr(operators, "waivers", lambda *_: decided)
+    result = land.run(night.context(WAIVED_RUN, FIRST, SECOND))
+    rows = {(row.file_kind, row.file_name): row for row in night.rows(WAIVED_RUN, "file_control") if row.state != "ACCEPTED"}
+    assert {key: (row.state, row.reason_code) for key, row in rows.items()} == {
+        ("postings", "P91.postings.csv.gz"): ("WAIVED", "MISSING"),
+        ("channel", "P91.channel.csv.gz"): ("WAIVED", "TRUNCATED"),
+        ("orders", "P91.orders.again.csv.gz"): ("REFUSED", "DUPLICATE"),
+    }
+    sentence = "control 7 of ann, approved by ben, goes on without it: their system is down (P91/P91.postings.csv.gz"
+    assert rows["postings", "P91.postings.csv.gz"].reason.startswith(sentence)
+    assert result.tables["platform_order"] == landed.tables["platform_order"]
+    assert night.rows(WAIVED_RUN, "channel_order") == []
+    assert result.detail["files"]["WAIVED"] == 2
+    checks = {check["check"]: check["success"] for check in result.detail["expectations"][0]["checks"]}
+    assert checks["expected_files_are_accepted_or_waived"]
+
+
+def bureau_file(folder: Path, day: date, kind: FileKind, number: int, rows: list[Row]) -> tuple[Any, ...]:
+    """One of the bureau's files; its line of the manifest."""
+    feed = Feed(day, "BUREAU", PLATFORM, kind, number, rows)
+    rendered = render(feed)
+    place = folder / day.isoformat() / "BUREAU"
+    place.mkdir(parents=True, exist_ok=True)
+    assert rendered.content is not None
+    (place / feed.file_name).write_bytes(rendered.content)
+    return rendered.manifest_line
+
+
+def bureau_row(kind: FileKind, number: int, knowable_at: str, **changes: Any) -> Row:
+    values: Row = dict.fromkeys(KINDS[kind].names)
+    if kind is FileKind.INDUSTRY:
+        values |= {"record_no": f"R{number}", "member_no": "M1", "record_type": "APPLICATION", "occurred_on": "2031-05-01"}
+        values |= {"amount_minor": 10, "currency": "CNY", "decision": "P"}
+    else:
+        values |= {
+            "hit_no": f"H{number}",
+            "source_tier": 1,
+            "category": "TAX",
+            "polarity_pct": -5,
+            "match_pct": 9,
+            "review": "PENDING",
+        }
+    return values | {"subject_hash": "a" * 64, "knowable_at": knowable_at} | changes
+
+
+def test_a_file_from_the_future_is_refused_whole_and_holds_nothing_up(night: Night) -> None:
+    """End to end: the other files of the date land, the date is complete, the refused file is kept with line and column."""
+    folder, day = night.folder / "landing", date(2031, 5, 5)
+    send(folder, day, 5, {}, {FileKind.ORDERS: [order(9)]})
+    good = [
+        bureau_row(FileKind.REPUTATION, 1, "2031-05-05T23:00:00+08:00"),
+        bureau_row(FileKind.REPUTATION, 2, "2031-05-05T00:00:00Z", match_pct=101),
+    ]
+    early = [bureau_row(FileKind.INDUSTRY, 1, "2031-05-05T08:00:00Z"), bureau_row(FileKind.INDUSTRY, 2, "2031-05-05T15:00:01Z")]
+    lines = [bureau_file(folder, day, FileKind.REPUTATION, 1, good), bureau_file(folder, day, FileKind.INDUSTRY, 1, early)]
+    (folder / day.isoformat() / "BUREAU" / "manifest.csv").write_bytes(csv_bytes([MANIFEST_COLUMNS, *lines]))
+    context = night.context(BUREAU_RUN, day, day)
+    result = land.run(context)
+    rows = {row.file_kind: row for row in store.of_run(context, "file_control").collect()}
+    assert (rows["industry"].state, rows["industry"].reason_code) == ("REFUSED", "FUTURE")
+    assert rows["industry"].reason.startswith("line 4: knowable_at 2031-05-05T15:00:01+00:00 is later than the date's close")
+    assert (rows["reputation"].state, rows["reputation"].rows_quarantined) == ("ACCEPTED", 1)
+    assert (result.tables["industry_record"], result.tables["reputation_hit"], result.tables["platform_order"]) == (0, 1, 1)
+    (kept,) = (night.folder / "quarantine" / day.isoformat() / "BUREAU" / "P91.industry.csv.gz").glob("*/REASON.json")
+    assert '"reason_code": "FUTURE"' in kept.read_text()
+    (complete,) = complete_dates(store.of_run(context, "file_control"), PLATFORM).collect()
+    assert complete.business_date == day
+    checks = {check["check"]: check["success"] for suite in result.detail["expectations"] for check in suite["checks"]}
+    assert checks["expected_files_are_accepted_or_waived"]
+    assert checks["nothing_was_knowable_after_its_dates_close"]
+
+
+def test_a_bureau_that_has_sent_before_is_missed_and_nothing_waits_for_it(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, day = night.folder / "landing", date(2031, 5, 6)
+    send(folder, day, 6, {}, {FileKind.ORDERS: [order(11)]})
+    monkeypatch.setattr(store, "winners_before", lambda *_: [Winner(date(2031, 5, 5), PLATFORM, BUREAU_RUN, 1, "COMPLETE")])
+    context = night.context(BUREAU_NEXT_RUN, day, day)
+    result = land.run(context)
+    missed = [row for row in store.of_run(context, "file_control").collect() if row.state != "ACCEPTED"]
+    assert sorted((row.file_kind, row.state) for row in missed) == [("industry", "MISSING"), ("reputation", "MISSING")]
+    assert complete_dates(store.of_run(context, "file_control"), PLATFORM).count() == 1
+    assert [suite["suite"] for suite in result.detail["expectations"]] == ["file_control"]
 
 
 def test_a_night_without_files_goes_on_with_everything_missing(night: Night) -> None:
