@@ -22,11 +22,18 @@ _INPUT = (
 )  # fmt: skip
 
 
-def manifest(run: Run, tables: Mapping[str, Any], files: Iterable[Mapping[str, Any]], found: Mapping[str, int]) -> dict[str, Any]:
+def manifest(
+    run: Run,
+    tables: Mapping[str, Any],
+    files: Iterable[Mapping[str, Any]],
+    found: Mapping[str, int],
+    scores: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The manifest of a run as plain data.
 
     `tables` is table → date → rows and hash, as the steps recorded it; `files` the rows of `file_control`; `found` the rows
-    that the lake holds of the run. Failed when the lake holds other rows than the steps recorded.
+    that the lake holds of the run; `scores` what step `score` told: the models with their figures, or why there are no scores.
+    Failed when the lake holds other rows than the steps recorded.
     """
     recorded = {name: rows for name, days in tables.items() if (rows := sum(day["rows"] for day in days.values()))}
     if recorded != dict(found):
@@ -44,6 +51,7 @@ def manifest(run: Run, tables: Mapping[str, Any], files: Iterable[Mapping[str, A
         "watermark": {"ledger_no_to": run.ledger_no_to},
         "inputs": sorted(({key: row[key] for key in _INPUT} for row in files), key=_input_order),
         "tables": {name: tables[name] for name in sorted(recorded)},
+        "scores": {**(scores or {}), "rows": recorded.get("score", 0)},
         "versions": versions() | {"code": run.code_version, "packs": dict(run.packs)},
     }
 

@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import TupleRow, dict_row
 
 from domain.errors import BadInput, Failed
 from fundwatch.settings import Settings
-from lake import reader
+from lake import marts, operators, reader
 from lake.completeness import file_states
 from lake.manifest import manifest, write_manifest
 from lake.postgres import connection
 from lake.steps import Run
-from lake.tables import TABLES
 
-MARTS = ("open_item", "open_item_effect", "file_control", "balance_equation", "indicator")
 _Database = psycopg.Connection[TupleRow]
 
 _STATES = f"""
@@ -66,8 +63,8 @@ def publish(settings: Settings, run: Run, steps: Sequence[str] = ()) -> Publicat
     """Make `run` the version that counts: marts, `run.published`, state and manifest hash, all in one transaction.
 
     `steps` are those that must have ended well. A run with `known_as_of` ends AS_KNOWN and enters no version. Publishing
-    twice is skipped. BadInput: the run was abandoned. Failed: a step is missing, a newer run holds one of its dates, or the
-    lake does not hold what the steps recorded.
+    twice is skipped. BadInput: the run was abandoned. Failed: operators hold the night (the run stays OPEN), a step is missing,
+    a newer run holds one of its dates, or the lake does not hold what the steps recorded.
     """
     with connection(settings) as database:
         row = database.execute("select state from run.run where run_id = %s for update", [run.run_id]).fetchone()
@@ -75,24 +72,35 @@ def publish(settings: Settings, run: Run, steps: Sequence[str] = ()) -> Publicat
             raise BadInput(f"run {run.run_id} " + ("was abandoned: open a new one" if row else "does not exist"))
         if row[0] != "OPEN":
             return Publication(run.run_id, row[0], skipped=True)
+        _not_held(database, run, until_commit=False)
         database.execute("lock table run.published in share row exclusive mode")
         tables = _recorded(database, run, steps)
         _not_stale(database, run)
-        marts = {name: _copy(database, settings, name, run.run_id) for name in MARTS}
+        copied = {name: marts.fill(database, settings, name, run.run_id) for name in marts.EVERY_DATE}
+        states = date_states(database, run)
+        last_dates = {platform_id: day for day, platform_id, reason in states if reason is None}
+        copied |= {name: marts.fill(database, settings, name, run.run_id, last_dates) for name in marts.LAST_DATE_ONLY}
         found = reader.row_counts(settings, run.run_id)
         with database.cursor(row_factory=dict_row) as cursor:
             files = cursor.execute("select * from mart.file_control where run_id = %s", [run.run_id]).fetchall()
-        path, digest = write_manifest(settings, run.run_id, manifest(run, tables, files, found))
-        states = date_states(database, run)
+        path, digest = write_manifest(settings, run.run_id, manifest(run, tables, files, found, _scores(database, run)))
         state = "AS_KNOWN" if run.known_as_of else "PUBLISHED"
         if state == "PUBLISHED":
             _insert_versions(database, run, states)
+        # again, since copying takes a while: a hold is approved before this line or after the commit
+        _not_held(database, run, until_commit=True)
         database.execute(
             "update run.run set state = %s, closed_at = ledger.clock_now(), manifest_sha256 = %s where run_id = %s",
             [state, digest, run.run_id],
         )
     incomplete = [f"{day} {platform_id}: {reason}" for day, platform_id, reason in states if reason]
-    return Publication(run.run_id, state, False, marts, len(states) - len(incomplete), incomplete, path)
+    return Publication(run.run_id, state, False, copied, len(states) - len(incomplete), incomplete, path)
+
+
+def _not_held(database: _Database, run: Run, until_commit: bool) -> None:
+    why = None if run.known_as_of else operators.hold(database, until_commit)
+    if why:
+        raise Failed(f"run {run.run_id} is not published, it stays open until the night is resumed: {why}")
 
 
 def _recorded(database: _Database, run: Run, steps: Sequence[str]) -> dict[str, Any]:
@@ -103,6 +111,13 @@ def _recorded(database: _Database, run: Run, steps: Sequence[str]) -> dict[str, 
     if missing:
         raise Failed(f"run {run.run_id} cannot be published: {', '.join(missing)} did not end well")
     return {name: days for _, _, detail in rows for name, days in detail.get("content", {}).items()}
+
+
+def _scores(database: _Database, run: Run) -> dict[str, Any]:
+    """What step `score` told, for the manifest; empty when it did not run."""
+    row = database.execute("select detail from run.step where run_id = %s and step = 'score'", [run.run_id]).fetchone()
+    detail = (row[0] if row else None) or {}
+    return {key: value for key, value in detail.items() if key in ("models", "skipped", "refused")}
 
 
 def _not_stale(database: _Database, run: Run) -> None:
@@ -116,21 +131,6 @@ def _not_stale(database: _Database, run: Run) -> None:
     ).fetchone()
     if newer:
         raise Failed(f"run {run.run_id} is older than run {newer[2]}, which published {newer[0]} of {newer[1]}: open a new run")
-
-
-def _copy(database: _Database, settings: Settings, name: str, run_id: int) -> int:
-    """Stream the run's rows of a lake table into the mart of the same name; returns their number."""
-    columns = TABLES[name].columns
-    into = sql.SQL("copy {} ({}) from stdin").format(
-        sql.Identifier("mart", name), sql.SQL(", ").join(sql.Identifier(column) for column in columns)
-    )
-    count = 0
-    with database.cursor().copy(into) as target:
-        for batch in reader.batches(settings, name, run_id):
-            for row in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
-                target.write_row(row)
-            count += batch.num_rows
-    return count
 
 
 def date_states(database: _Database, run: Run) -> list[tuple[Any, str, str | None]]:

@@ -14,19 +14,24 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow, dict_row
 
-from domain.errors import BadInput, ServiceMissing
+from domain.errors import BadInput, Failed, ServiceMissing
 from fundwatch.settings import Settings
+from lake import operators
 from lake.manifest import versions
 from lake.postgres import connection
 from lake.publication import Publication, publish
 from lake.steps import Run
 
-__all__ = ["Publication", "Run", "get", "listed", "open_run", "publish", "record_step", "show", "step_states"]
+__all__ = ["Held", "Publication", "Run", "get", "listed", "open_run", "publish", "record_step", "show", "step_states"]
 
 SEALER_SECONDS = 120.0
 _POLL_SECONDS = 0.2
 _COLUMNS = "run_id, first_date, last_date, platform_id, known_as_of, ledger_no_to, packs, code_version, state"
 _Database = psycopg.Connection[TupleRow]
+
+
+class Held(Failed):
+    """The night is held by operators: no run is opened until they resume it. The message says by whom, since when and why."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,11 @@ def open_run(
     abandoned and named to `on_abandon`; with `resume` one over exactly these dates goes on instead.
 
     BadInput: a date that is not closed, not there, or after a gap. ServiceMissing: no database, or the sealer is late.
+    Held: operators hold the night (a run with `known_as_of` publishes nothing and is not held).
     """
     asked = _Asked(to, from_date, platform_id, known_as_of)
     with connection(settings, autocommit=True) as database:
+        _not_held(database, asked, until_commit=False)
         _closed(database, settings, to)
         first = _first_date(database, asked)
         if first is None:
@@ -65,6 +72,7 @@ def open_run(
         ledger_no_to = _watermark(database, settings, asked)
         with database.transaction():
             database.execute("lock table run.run in share row exclusive mode")
+            _not_held(database, asked, until_commit=True)
             for run in _runs(database, "state = 'OPEN' order by run_id"):
                 same = (run.first_date, run.last_date, run.platform_id, run.known_as_of) == (first, to, platform_id, known_as_of)
                 if resume and same and run.code_version == _code_version():
@@ -134,6 +142,12 @@ def step_states(settings: Settings, run_id: int) -> dict[str, str]:
 def close_of(settings: Settings, day: date) -> datetime:
     """The moment at which a business date closes: its cut-off in the bank's zone."""
     return datetime.combine(day, settings.cutoff, settings.zone)
+
+
+def _not_held(database: _Database, asked: _Asked, until_commit: bool) -> None:
+    why = None if asked.known_as_of else operators.hold(database, until_commit)
+    if why:
+        raise Held(why)
 
 
 def _closed(database: _Database, settings: Settings, to: date) -> None:

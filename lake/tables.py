@@ -168,6 +168,23 @@ _ALL = (
         "line_no",
         landed=True,
     ),
+    _table(
+        "industry_record",
+        """record_no string, subject_hash string, member_no string, record_type string, contract_no string, occurred_on date,
+        amount_minor bigint, currency string, decision string, status_code string, dpd int, kind string,
+        knowable_at timestamp""",
+        "record_no",
+        "line_no",
+        landed=True,
+    ),
+    _table(
+        "reputation_hit",
+        """hit_no string, subject_hash string, source_tier int, category string, polarity_pct int, match_pct int,
+        review string, published_on date, knowable_at timestamp""",
+        "hit_no",
+        "line_no",
+        landed=True,
+    ),
     # extract: book B up to the run's ledger_no_to
     _table(
         "ledger_movement",
@@ -247,6 +264,27 @@ _ALL = (
         """claim_no string, loan_no string, lender_customer_no string, lender_ref string, currency string,
         principal_minor bigint, outstanding_principal_minor bigint, is_open boolean""",
         "claim_no",
+    ),
+    # features: declared in `models.features`, in the same order
+    _table(
+        "person_feature",
+        """borrower_ref string, subject_hash string, as_of timestamp, app_member_cnt_30 int, app_member_cnt_90 int,
+        app_reject_share_180 decimal(9,6), contract_open_cnt int, contract_new_minor_180 bigint, industry_max_dpd_365 int,
+        industry_months_since_overdue int, industry_ever_write_off int, stacking_flag int, reputation_hit_cnt_365 int,
+        reputation_confirmed_tier1 int, reputation_confirmed_tier2 int, reputation_neg_weighted_365 decimal(12,6),
+        reputation_max_severity int, own_age_days int, own_loan_cnt int, own_on_time_ratio decimal(9,6),
+        own_max_dpd_365 int, own_late_issue_cnt_365 int, own_outstanding_minor bigint, own_repaid_share decimal(9,6),
+        ledger_balance_minor bigint, ledger_avg_balance_30_minor bigint, ledger_recharge_30_minor bigint,
+        ledger_days_since_movement int, has_industry int, has_reputation int, has_ledger int, bureau_known_at timestamp,
+        books_known_on date""",
+        "borrower_ref",
+    ),
+    # score
+    _table(
+        "score",
+        """borrower_ref string, subject_hash string, model_id string, points int, pd decimal(12,9), band string,
+        reason_1 string, reason_2 string, reason_3 string, reason_4 string, feature_as_of timestamp""",
+        "borrower_ref",
     ),
     _table(
         "indicator",

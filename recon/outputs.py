@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lake.completeness import WAITED_FOR
+from lake.completeness import IS_SETTLED, WAITED_FOR
 from lake.tables import TABLES
 from recon.balances import islands
 from recon.engine import Statement
@@ -122,7 +122,7 @@ def _file_items(version: str) -> str:
               || '"]}}' as evidence
           from file_control where {WAITED_FOR}
           group by platform_id, business_date, sender_id, file_kind
-          having max(case when state = 'ACCEPTED' then 1 else 0 end) = 0) f"""
+          having max(case when {IS_SETTLED} then 1 else 0 end) = 0) f"""
 
 
 def open_item(rules: RuleSet, run_id: int) -> Statement:

@@ -34,7 +34,7 @@ def _add_night(app: typer.Typer) -> None:
         from fundwatch import night
         from fundwatch.settings import load
 
-        result = night.nightly(load(), _date(to), _maybe_date(start), platform, _moment(known_as_of), log.print)
+        result = night.nightly(load(), parsed_date(to), maybe_date(start), platform, _moment(known_as_of), log.print)
         emit(result, as_json, _print_run)
 
     @app.command()
@@ -62,10 +62,14 @@ def _add_opening(group: typer.Typer) -> None:
 
         abandoned: list[int] = []
         settings = load()
-        with exclusive(settings):
-            found = runs.open_run(
-                settings, _date(to), _maybe_date(start), platform, _moment(known_as_of), on_abandon=abandoned.append
-            )
+        try:
+            with exclusive(settings):
+                found = runs.open_run(
+                    settings, parsed_date(to), maybe_date(start), platform, _moment(known_as_of), on_abandon=abandoned.append
+                )
+        except runs.Held as held:
+            emit({"skipped": True, "reason": str(held)}, as_json, _print_plain)
+            return
         if found is None:
             emit({"skipped": True, "reason": f"every date up to {to} is published"}, as_json, _print_plain)
             return
@@ -105,7 +109,8 @@ def _add_looking(group: typer.Typer) -> None:
         emit(night.shown(runs.show(load(), run if run is not None else run_option)), as_json, _print_run)
 
 
-def _date(text: str) -> date:
+def parsed_date(text: str) -> date:
+    """A date of the command line; WrongUse when it is none."""
     from domain.errors import WrongUse
 
     try:
@@ -114,8 +119,9 @@ def _date(text: str) -> date:
         raise WrongUse(f"{text!r} is not a date YYYY-MM-DD") from None
 
 
-def _maybe_date(text: str | None) -> date | None:
-    return None if text is None else _date(text)
+def maybe_date(text: str | None) -> date | None:
+    """A date of the command line that may be left out."""
+    return None if text is None else parsed_date(text)
 
 
 def _moment(text: str | None) -> datetime | None:

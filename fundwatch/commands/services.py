@@ -20,12 +20,13 @@ def register(app: typer.Typer) -> None:
         pages: Annotated[bool, typer.Option("--pages", help="also Chromium, for the tests of the pages")] = False,
         as_json: Json = False,
     ) -> None:
-        """Fetch the jars of Spark and HBase and compile our Java; what is there already is kept."""
+        """Fetch the jars of Spark and HBase, compile our Java, and what PDF reports need; what is there already is kept."""
         from fundwatch.services import jars, system
         from fundwatch.settings import load
 
         if pages:
-            system.require("chromium")
+            system.require(*system.FOR_PAGES)
+        system.require(*system.FOR_REPORTS)
         made = jars.set_up(load())
         words = {name: "made" if new else "there" for name, new in made.items()}
         emit({**words, "skipped": not any(made.values())}, as_json, lambda _: _lines(words))
@@ -33,13 +34,14 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def up(
         only: Annotated[list[str] | None, typer.Option(help="start only this service; may be repeated")] = None,
+        airflow: Annotated[bool, typer.Option("--airflow", help="also Airflow: the nights by themselves at their time")] = False,
         as_json: Json = False,
     ) -> None:
-        """Start the local services: postgres, hbase, spark, api, web."""
+        """Start the local services: postgres, hbase, spark, api, web; with --airflow the scheduler and the watchdog too."""
         from fundwatch.services import local
         from fundwatch.settings import load
 
-        done = local.up(load(), only or ())
+        done = local.up(load(), only or (), airflow)
         skipped = "started" not in done.values()
         emit({"services": done, "skipped": skipped}, as_json, lambda _: _lines(done))
 
@@ -66,7 +68,7 @@ def register(app: typer.Typer) -> None:
 
 def _lines(words: Mapping[str, str]) -> None:
     for name, word in words.items():
-        console.print(f"{name:<10}{word}")
+        console.print(f"{name:<18}{word}")
 
 
 def _table(result: dict[str, Any]) -> None:
@@ -74,7 +76,8 @@ def _table(result: dict[str, Any]) -> None:
 
     table = Table(title=str(result["home"]), title_justify="left")
     for column in ("service", "state", "pid", "address", "memory", "since (UTC)"):
-        table.add_column(column, justify="right" if column in {"pid", "memory"} else "left", overflow="fold")
+        justify = "right" if column in {"pid", "memory"} else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column == "service")  # type: ignore[arg-type]
     for row in result["services"]:
         memory = "" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 1_000_000:,.0f} MB"
         values = ("" if row[key] is None else str(row[key]) for key in ("pid", "address"))

@@ -81,6 +81,7 @@ def check(
 ) -> None:
     """Score published results against the answer key; exit code 10 when something is missed or extra."""
     from domain.errors import CheckFailed
+    from fundwatch import score_check
     from fundwatch import settings as fundwatch_settings
     from fundwatch.output import emit
     from simulator.answer_key import compare, expected_findings
@@ -94,8 +95,11 @@ def check(
     ]
     result = compare(expected_findings(items), found) | {"published_dates": len({day for day, _ in published})}
     # nothing published means nothing checked, which is no success
-    result["ok"] = result["ok"] and bool(published)
+    result["scores"] = score_check.check(fundwatch_settings.load(), world)
+    result["ok"] = result["ok"] and bool(published) and result["scores"]["ok"]
     emit(result, as_json, _show_score)
+    if not result["scores"]["ok"]:
+        raise CheckFailed(f"the published scores do not rank as the truth does: {_told_scores(result['scores'])}")
     if not result["ok"]:
         raise CheckFailed(
             f"{len(result['missed'])} planted faults missed, {len(result['extra'])} findings not planted, "
@@ -132,4 +136,19 @@ def _show_score(result: dict[str, Any]) -> None:
     for name in ("missed", "extra"):
         for finding in result[name]:
             console.print(f"{name}: {finding['code']} {finding['platform_id']} {finding['opened_on']} {finding['match_key']}")
+    console.print(_told_scores(result["scores"]))
     console.print("ok" if result["ok"] else "NOT ok")
+
+
+def _told_scores(scores: dict[str, Any]) -> str:
+    """One line about the published scores: how many, and how they rank against the truth."""
+    if not scores["rows"]:
+        return "scores: none published"
+    truth = scores["against_truth"]
+    if truth is None:
+        return f"scores: {scores['rows']} borrowers by {', '.join(scores['models'])}; the world says no true probabilities"
+    return (
+        f"scores: {scores['rows']} borrowers by {', '.join(scores['models'])}; against the truth AUC {truth['auc']} "
+        f"(oracle {truth['oracle_auc']}, chance stays below {scores['bound']}), KS {truth['ks']}, "
+        f"rank correlation {truth['rank_correlation']}, ECE {truth['ece']}"
+    )

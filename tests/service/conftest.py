@@ -129,3 +129,80 @@ def api(database: Any) -> Iterator[Api]:
         answer = client.post("/v1/registry", json=REGISTRY)
         assert answer.status_code == 200, answer.text
         yield Api(client, database.url("migrator"), database.url("service"))
+
+
+ROLES = ("viewer", "officer", "checker", "admin", "auditor")
+HOME_URL = "http://127.0.0.1"
+
+
+def password_of(name: str) -> str:
+    """The password of a person that a test makes."""
+    return f"correct horse battery {name}"
+
+
+class Visitor:
+    """A browser at the pages: keeps cookies, follows no redirect by itself, sends forms as our own pages do."""
+
+    def __init__(self, app: Any) -> None:
+        self.client = TestClient(app, base_url=HOME_URL, follow_redirects=False, raise_server_exceptions=False)
+
+    def get(self, path: str, **headers: str) -> Any:
+        """A page."""
+        return self.client.get(path, headers=headers)
+
+    def post(self, path: str, fields: dict[str, str] | None = None, **headers: str) -> Any:
+        """A form of our own page, with the token of the session unless the fields carry one."""
+        given = {"csrf": self.csrf, **(fields or {})}
+        return self.client.post(path, data=given, headers={"Origin": HOME_URL, "Sec-Fetch-Site": "same-origin", **headers})
+
+    def sign_in(self, name: str, password: str | None = None, **fields: str) -> Any:
+        """Open the login form and send it."""
+        form = self.get("/login")
+        token = form.text.partition('name="csrf" value="')[2].partition('"')[0]
+        words = password_of(name) if password is None else password
+        return self.post("/login", {"csrf": token, "name": name, "password": words, **fields})
+
+    @property
+    def token(self) -> str | None:
+        """The session's token in the cookie jar."""
+        found: str | None = self.client.cookies.get("fw_session")
+        return found
+
+    @property
+    def csrf(self) -> str:
+        """The token that forms of this session carry."""
+        from dashboard.session import csrf_token
+
+        return csrf_token(self.token or "")
+
+
+@dataclass
+class Pages:
+    """The pages over a fresh database with one person of each role, named as the role."""
+
+    app: Any
+    database: Any
+
+    def visitor(self, role: str | None = None) -> Visitor:
+        """A browser, signed in as a role or not at all."""
+        browser = Visitor(self.app)
+        if role is not None:
+            assert browser.sign_in(role).status_code == 303
+        return browser
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows of a query or the count of rows changed, run by the owner of the tables."""
+        with psycopg.connect(self.database.url("migrator"), autocommit=True) as connection:
+            done = connection.execute(query.encode(), values or None)
+            return done.fetchall() if done.description else [(done.rowcount,)]
+
+
+@pytest.fixture
+def pages(database: Any) -> Iterator[Pages]:
+    """The pages' application with five persons whose passwords are `password_of(role)`."""
+    from dashboard.app import create_app as create_pages
+    from transactional import users
+
+    for role in ROLES:
+        users.create(database.url("migrator"), role, role, password_of(role), display_name=f"The {role}")
+    yield Pages(create_pages(database.settings), database)

@@ -8,12 +8,13 @@ import psycopg
 import pytest
 
 from domain.errors import WrongUse
+from lake.marts import EVERY_DATE, LAST_DATE_ONLY
 from lake.tables import TABLES
 from transactional.migrate import migrate, names, rollback
 
-SCHEMAS = ("registry", "ledger", "api", "run", "mart", "night", "catalog")
-MARTS = ("open_item", "open_item_effect", "file_control", "balance_equation", "indicator")
-TYPES = {"timestamp with time zone": "timestamp", "text": "string", "integer": "int", "numeric": "decimal(38,6)"}
+SCHEMAS = ("registry", "ledger", "api", "run", "mart", "night", "catalog", "ops", "auth", "credit")
+MARTS = (*EVERY_DATE, *LAST_DATE_ONLY)
+TYPES = {"timestamp with time zone": "timestamp", "text": "string", "integer": "int"}
 _OBJECTS = """
 SELECT format('%%s.%%s %%s', n.nspname, c.relname, c.relkind) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = ANY(%(schemas)s)
@@ -51,7 +52,10 @@ def test_the_clock_of_a_database_is_chosen_at_its_creation(empty_database: Any) 
 def test_a_mart_has_the_columns_of_the_lake_table(database: Any, name: str) -> None:
     with psycopg.connect(database.url("migrator")) as connection:
         found = connection.execute(
-            """SELECT column_name, data_type FROM information_schema.columns
+            """SELECT column_name,
+                      CASE data_type WHEN 'numeric' THEN format('decimal(%%s,%%s)', numeric_precision, numeric_scale)
+                                     ELSE data_type END
+               FROM information_schema.columns
                WHERE table_schema = 'mart' AND table_name = %s ORDER BY ordinal_position""",
             (name,),
         ).fetchall()

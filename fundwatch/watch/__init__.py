@@ -1,0 +1,1 @@
+"""The watchdog: knows whether the night published, outside Airflow and without Spark."""

@@ -1,0 +1,2 @@
+DROP VIEW night.file_waiver;
+DROP SCHEMA ops CASCADE;
