@@ -1,7 +1,8 @@
 """Rule packs: definitions of indicators as data, parsed from text (spec 00 section 0.2).
 
-A measure is an integer aggregate over a snapshot of one platform and date; an indicator is a sum of measures, or a ratio of two
-such sums. Nothing regulatory is in code: what counts, from which day, under which law stands in the pack.
+A measure is an integer aggregate over a snapshot of one platform and date; an indicator is a sum of measures, or a quotient of
+two such sums, or metadata of the report, or something that cannot be given yet, with the reason. Nothing regulatory is in code:
+what counts, from which day, under which law stands in the pack.
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ from importlib import resources
 from typing import Any
 
 from domain.errors import BadInput
+from domain.pack_rules import Rule, parse_rule
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 class Source(StrEnum):
-    """What a measure aggregates: loans, borrowers (loans by `borrower_ref`, with their rank) or claims of a date."""
+    """What a measure aggregates: loans, claims, borrowers (loans by person) or lenders (claims by person) of a date.
+
+    Borrowers and lenders have their balance and its rank from the largest.
+    """
 
     LOAN = "loan"
     BORROWER = "borrower"
     CLAIM = "claim"
+    LENDER = "lender"
 
 
 class Aggregate(StrEnum):
@@ -38,11 +44,38 @@ class Aggregate(StrEnum):
 
 
 class Unit(StrEnum):
-    """What a value counts: minor units of the currency, things, or a share (1 = 100 %)."""
+    """What a value is: minor units of the currency, a number of things, a share (1 = 100 %); or a date, a 0/1 flag, words."""
 
     MINOR = "MINOR"
     COUNT = "COUNT"
     RATIO = "RATIO"
+    DATE = "DATE"
+    FLAG = "FLAG"
+    TEXT = "TEXT"
+
+
+class Section(StrEnum):
+    """Where a report shows an indicator: the law's own list, its annex, or our own extras."""
+
+    REPORT = "REPORT"
+    ANNEX = "ANNEX"
+    OWN = "OWN"
+
+
+class Metadata(StrEnum):
+    """Indicators that say something of the report itself: its as-of date, the day it was known on, whether it is voided."""
+
+    AS_OF = "AS_OF"
+    KNOWN_ON = "KNOWN_ON"
+    VOIDED = "VOIDED"
+
+
+class Rounding(StrEnum):
+    """NONE: a sum; HALF_UP_0: a quotient in minor units; HALF_UP_6: a share of six digits."""
+
+    NONE = "NONE"
+    HALF_UP_0 = "HALF_UP_0"
+    HALF_UP_6 = "HALF_UP_6"
 
 
 @dataclass(frozen=True)
@@ -77,17 +110,25 @@ class Measure:
 
 @dataclass(frozen=True)
 class Indicator:
-    """One definition: names, unit, law, and the measures whose sums are its numerator and (for a ratio) denominator."""
+    """One definition: names, meaning, unit, law, and the measures whose sums are its numerator and (of a quotient) denominator.
+
+    Without a numerator it is `metadata`, or `not_available` names the reason why it cannot be given.
+    """
 
     code: str
     version: str
+    section: Section
     name_zh: str
     name_en: str
+    meaning_zh: str
+    meaning_en: str
     unit: Unit
     legal_ref: str
-    rounding: str
-    numerator: tuple[str, ...]
-    denominator: tuple[str, ...]
+    rounding: Rounding
+    numerator: tuple[str, ...] = ()
+    denominator: tuple[str, ...] = ()
+    not_available: str | None = None
+    metadata: Metadata | None = None
 
     @property
     def formula(self) -> str:
@@ -98,9 +139,10 @@ class Indicator:
 
 @dataclass(frozen=True)
 class Pack:
-    """A rule pack: its parameters, measures and indicators in the order of publication."""
+    """A rule pack: its parameters, measures, indicators in the order of publication, rules, and reasons by code and language."""
 
     pack_id: str
+    version: str
     jurisdiction: str
     name: str
     legal_ref: str
@@ -110,6 +152,13 @@ class Pack:
     parameters: Mapping[str, int]
     measures: Mapping[str, Measure]
     indicators: tuple[Indicator, ...]
+    rules: tuple[Rule, ...]
+    reasons: Mapping[str, Mapping[str, str]]
+
+    @property
+    def computed(self) -> tuple[Indicator, ...]:
+        """The indicators that are made of measures: those the night computes."""
+        return tuple(indicator for indicator in self.indicators if indicator.numerator)
 
     @staticmethod
     def of(pack_id: str) -> Pack:
@@ -137,13 +186,18 @@ def _pack(data: dict[str, Any]) -> Pack:
     if not all(type(value) is int for value in parameters.values()):
         raise BadInput("parameters of a rule pack are integers")
     measures = {entry["code"]: _measure(entry, parameters) for entry in data["measure"]}
-    indicators = tuple(_indicator(entry, measures) for entry in data["indicator"])
-    for kind, codes in (("measure", [e["code"] for e in data["measure"]]), ("indicator", [i.code for i in indicators])):
+    reasons = {code: {"zh": words["zh"], "en": words["en"]} for code, words in data.get("reason", {}).items()}
+    indicators = tuple(_indicator(entry, measures, reasons) for entry in data["indicator"])
+    known = {indicator.code for indicator in indicators}
+    rules = tuple(parse_rule(entry, known, reasons) for entry in data.get("rule", []))
+    for kind in ("measure", "indicator", "rule"):
+        codes = [entry["code"] for entry in data.get(kind, [])]
         if len(set(codes)) != len(codes):
             raise BadInput(f"a {kind} code is defined twice")
     head = data["pack"]
     return Pack(
         pack_id=head["pack_id"],
+        version=head["version"],
         jurisdiction=head["jurisdiction"],
         name=head["name"],
         legal_ref=head["legal_ref"],
@@ -153,6 +207,8 @@ def _pack(data: dict[str, Any]) -> Pack:
         parameters=parameters,
         measures=measures,
         indicators=indicators,
+        rules=rules,
+        reasons=reasons,
     )
 
 
@@ -165,25 +221,45 @@ def _measure(entry: dict[str, Any], parameters: Mapping[str, int]) -> Measure:
     return Measure(entry["code"], Source(entry["source"]), aggregate, column, where)
 
 
-def _indicator(entry: dict[str, Any], measures: Mapping[str, Measure]) -> Indicator:
-    unit = Unit(entry["unit"])
-    numerator, denominator = tuple(entry["numerator"]), tuple(entry.get("denominator", []))
-    unknown = [code for code in numerator + denominator if code not in measures]
-    if unknown or not numerator:
-        raise BadInput(f"indicator {entry['code']}: unknown measures {unknown}" if unknown else f"{entry['code']}: no numerator")
-    if (unit is Unit.RATIO) != bool(denominator):
-        raise BadInput(f"indicator {entry['code']}: a ratio, and only a ratio, has a denominator")
-    return Indicator(
+def _indicator(entry: dict[str, Any], measures: Mapping[str, Measure], reasons: Mapping[str, Any]) -> Indicator:
+    indicator = Indicator(
         code=entry["code"],
         version=entry["version"],
+        section=Section(entry["section"]),
         name_zh=entry["name_zh"],
         name_en=entry["name_en"],
-        unit=unit,
+        meaning_zh=entry["meaning_zh"],
+        meaning_en=entry["meaning_en"],
+        unit=Unit(entry["unit"]),
         legal_ref=entry["legal_ref"],
-        rounding=entry["rounding"],
-        numerator=numerator,
-        denominator=denominator,
+        rounding=Rounding(entry["rounding"]),
+        numerator=tuple(entry.get("numerator", ())),
+        denominator=tuple(entry.get("denominator", ())),
+        not_available=entry.get("not_available"),
+        metadata=Metadata(entry["metadata"]) if "metadata" in entry else None,
     )
+    unknown = [code for code in indicator.numerator + indicator.denominator if code not in measures]
+    if unknown or indicator.not_available not in {None, *reasons}:
+        raise BadInput(f"indicator {indicator.code}: unknown {', '.join(unknown) or indicator.not_available}")
+    _check_form(indicator)
+    return indicator
+
+
+def _check_form(indicator: Indicator) -> None:
+    """An indicator is exactly one of: made of measures, metadata, not available; and unit, rounding and parts fit together."""
+    ways = [bool(indicator.numerator), indicator.metadata is not None, indicator.not_available is not None]
+    if sum(ways) != 1:
+        raise BadInput(f"indicator {indicator.code}: it has a numerator, or is metadata, or says why it is not available")
+    if not indicator.numerator:
+        return
+    shapes = {
+        (Unit.RATIO, True): Rounding.HALF_UP_6,
+        (Unit.MINOR, True): Rounding.HALF_UP_0,
+        (Unit.MINOR, False): Rounding.NONE,
+        (Unit.COUNT, False): Rounding.NONE,
+    }
+    if shapes.get((indicator.unit, bool(indicator.denominator))) is not indicator.rounding:
+        raise BadInput(f"indicator {indicator.code}: unit, denominator and rounding do not fit together")
 
 
 @cache

@@ -19,7 +19,7 @@ from lake.tables import TABLES
 
 LOANS, CLAIMS = "loan_snapshot", "claim_snapshot"
 _NOT_FOR_REPORTS = {"run_id", "borrower_customer_no", "lender_customer_no"}
-_KEYS = {LOANS: "loan_no", CLAIMS: "claim_no"}
+KEYS = {LOANS: "loan_no", CLAIMS: "claim_no"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,15 @@ class EvidenceFile:
     path: str
     rows: int
     rows_sha256: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The rows of a bundle, as text, and their files by table."""
+
+    loans: list[dict[str, str]]
+    claims: list[dict[str, str]]
+    files: dict[str, EvidenceFile]
 
 
 def columns(table: str) -> tuple[str, ...]:
@@ -42,13 +51,20 @@ def write(folder: Path, table: str, rows: Iterable[dict[str, Any]]) -> EvidenceF
     writer = csv.writer(text, lineterminator="\n")
     names = columns(table)
     writer.writerow(names)
-    ordered = sorted(rows, key=lambda row: str(row[_KEYS[table]]))
+    ordered = sorted(rows, key=lambda row: str(row[KEYS[table]]))
     writer.writerows([_cell(row[name]) for name in names] for row in ordered)
     content = text.getvalue().encode()
     path = f"rows/{table}.csv.gz"
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     (folder / path).write_bytes(gzip.compress(content, 6, mtime=0))
     return EvidenceFile(path, len(ordered), sha256(content).hexdigest())
+
+
+def read_all(folder: Path) -> Evidence:
+    """Both evidence files of a bundle; CheckFailed when one cannot be read."""
+    loans, loan_file = read(folder, LOANS)
+    claims, claim_file = read(folder, CLAIMS)
+    return Evidence(loans, claims, {LOANS: loan_file, CLAIMS: claim_file})
 
 
 def read(folder: Path, table: str) -> tuple[list[dict[str, str]], EvidenceFile]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import BadInput
-from reports.bundle import FIGURES
+from reports.figures import FIGURES
 
 
 def explain(folder: Path, code: str) -> dict[str, Any]:
@@ -29,13 +29,12 @@ def text(explained: dict[str, Any]) -> str:
     for figure in explained["figures"]:
         lines += [
             f"{figure['id']}  {figure['name_zh']}  {figure['name_en']}",
-            f"  value        {figure['value']} ({figure['unit']}, {figure['currency']})",
-            f"  formula      {figure['formula']}",
-            f"  numerator    {figure['numerator']}",
+            f"  value        {_value(figure)}",
+            *([f"  formula      {figure['formula']}", f"  numerator    {figure['numerator']}"] if figure["formula"] else []),
             *([f"  denominator  {figure['denominator']}"] if figure["denominator"] is not None else []),
             f"  definition   {figure['definition']}, {figure['legal_ref']}, rounding {figure['rounding']}",
             *(f"  query        {name}: {query}" for name, query in sorted(figure["queries"].items())),
-            f"  evidence     {figure['evidence_rows']} rows of the numerator in:",
+            *([f"  evidence     {figure['evidence_rows']} rows of the numerator in:"] if figure["evidence"] else []),
             *(
                 f"               {file['path']} ({file['rows']} rows, sha256 {file['rows_sha256']})"
                 for file in figure["evidence"]
@@ -43,3 +42,11 @@ def text(explained: dict[str, Any]) -> str:
         ]
     lines.append(f"as of {explained['as_of']}, known as of {explained['known_as_of']}, run {explained['run_id']}")
     return "\n".join(lines)
+
+
+def _value(figure: dict[str, Any]) -> str:
+    """The value with its unit, or why there is none; figures of the first format had no reason."""
+    if reason := figure.get("reason"):
+        return f"not available: {reason['zh']} {reason['en']}"
+    currency = f", {figure['currency']}" if figure["currency"] else ""
+    return f"{figure['value']} ({figure['unit']}{currency})"

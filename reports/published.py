@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -18,8 +18,26 @@ Rows = Callable[[str], Iterator[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
+class PreviousMonth:
+    """What was published of the month before, as far as the run could know it: values by currency and code."""
+
+    period: str
+    run_id: int
+    published_version: int
+    values: dict[str, dict[str, str]]
+
+    def as_data(self) -> dict[str, Any]:
+        """As plain data of a figure set."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Publication:
-    """A published date of a platform and the run that made it; `known_as_of` is when the run was opened unless it was told."""
+    """A published date of a platform and the run that made it; `known_as_of` is when the run was opened unless it was told.
+
+    `zone` is the bank's time zone, `previous` the month before, None when nothing of it was published, `waived_files` what the
+    month's dates were declared complete without: ``{business_date, sender_id, file_kind}``.
+    """
 
     platform_id: str
     business_date: date
@@ -28,6 +46,9 @@ class Publication:
     known_as_of: datetime
     ledger_no_to: int
     code_version: str
+    zone: str = "Asia/Shanghai"
+    previous: PreviousMonth | None = None
+    waived_files: tuple[dict[str, str], ...] = ()
 
 
 def month_end(period: str) -> date:
@@ -43,8 +64,11 @@ def month_end(period: str) -> date:
     return date(year + month // 12, month % 12 + 1, 1) - timedelta(days=1)
 
 
-def publication(settings: Settings, platform_id: str, period: str) -> Publication:
-    """The highest COMPLETE version of the period's last date; BadInput when the platform or the publication is not there."""
+def publication(settings: Settings, platform_id: str, period: str, pack_id: str = "CN_2017") -> Publication:
+    """The highest COMPLETE version of the period's last date; BadInput when the platform or the publication is not there.
+
+    Figures of the month before are those of `pack_id`.
+    """
     day = month_end(period)
     with connection(settings, role="reader") as database:
         known = database.execute("select 1 from run.published where platform_id = %s limit 1", [platform_id]).fetchone()
@@ -56,9 +80,53 @@ def publication(settings: Settings, platform_id: str, period: str) -> Publicatio
                 where p.platform_id = %s and p.business_date = %s and p.state = 'COMPLETE' order by p.version desc limit 1""",
             [platform_id, day],
         ).fetchone()
-    if found is None:
-        raise BadInput(f"{day}, the last date of {period}, is not published as complete for {platform_id}")
-    return Publication(platform_id, day, *found)
+        if found is None:
+            raise BadInput(f"{day}, the last date of {period}, is not published as complete for {platform_id}")
+        previous = _previous_month(database, platform_id, day, found[1], pack_id)
+        waived = _waived_files(database, platform_id, day, found[1])
+    version, run_id, known_as_of, ledger_no_to, code_version = found
+    zone = settings.zone.key
+    return Publication(platform_id, day, version, run_id, known_as_of, ledger_no_to, code_version, zone, previous, waived)
+
+
+def _waived_files(database: Any, platform_id: str, day: date, run_id: int) -> tuple[dict[str, str], ...]:
+    """Files that operators decided to go on without, on the month's dates up to `day`, as runs up to `run_id` published them."""
+    rows = database.execute(
+        """select business_date, sender_id, file_kind
+             from (select distinct on (business_date) business_date, run_id from run.published
+                    where platform_id = %(platform)s and business_date between %(first)s and %(day)s and state = 'COMPLETE'
+                      and run_id <= %(run)s order by business_date, version desc) published
+             join mart.file_control using (business_date, run_id)
+            where platform_id = %(platform)s and state = 'WAIVED' order by 1, 2, 3""",
+        {"platform": platform_id, "first": day.replace(day=1), "day": day, "run": run_id},
+    ).fetchall()
+    return tuple({"business_date": f"{on:%Y-%m-%d}", "sender_id": sender, "file_kind": kind} for on, sender, kind in rows)
+
+
+def _previous_month(database: Any, platform_id: str, day: date, run_id: int, pack_id: str) -> PreviousMonth | None:
+    """Figures of the month end before `day` in the highest COMPLETE version of a run not later than `run_id`.
+
+    Later runs are left out so that the same run always gives the same report.
+    """
+    before = day.replace(day=1) - timedelta(days=1)
+    version = database.execute(
+        """select run_id, version from run.published
+            where platform_id = %s and business_date = %s and state = 'COMPLETE' and run_id <= %s
+            order by version desc limit 1""",
+        [platform_id, before, run_id],
+    ).fetchone()
+    if version is None:
+        return None
+    rows = database.execute(
+        """select currency, code, numerator from mart.indicator
+            where run_id = %s and platform_id = %s and business_date = %s and pack_id = %s and denominator is null
+            order by currency, code""",
+        [version[0], platform_id, before, pack_id],
+    ).fetchall()
+    values: dict[str, dict[str, str]] = {}
+    for currency, code, numerator in rows:
+        values.setdefault(currency, {})[code] = str(numerator)
+    return PreviousMonth(f"{before:%Y-%m}", version[0], version[1], values)
 
 
 def rows_of(settings: Settings, source: Publication) -> Rows:

@@ -1,4 +1,4 @@
-"""Figures of CN_2017, version 1, computed again from evidence rows in plain integers: a second way beside the night's SQL.
+"""Figures of CN_2017, every definition in version 1, computed again from evidence rows in plain integers: a second way.
 
 It shares no code and no definitions with `spark_jobs.indicators`; a definition that changes its version needs its own lines here.
 """
@@ -14,10 +14,11 @@ from domain.errors import CheckFailed
 
 _LONG_DAYS, _BAND_2_TO, _LARGEST = 90, 180, 10
 _RATIO_UNITS = 1_000_000
+NOT_DERIVABLE = frozenset({"REL_BAL_AMT", "REL_BAL_CNT", "FEE_STD"})
 
 
 class Fraction(NamedTuple):
-    """Numerator, denominator (None: not a ratio), and the value as printed (None: no value)."""
+    """Numerator, denominator (None: not a quotient), and the value as printed (None: no value)."""
 
     numerator: int
     denominator: int | None
@@ -48,10 +49,15 @@ def rederive(loan_rows: list[dict[str, str]], claim_rows: list[dict[str, str]], 
         loans = [_loan(row) for row in loan_rows if row["currency"] == currency]
         claims = [row for row in claim_rows if row["currency"] == currency]
         integers = _integers(loans) | _lenders(loans, claims)
+        shares = _ratios(loans, integers) | _lender_shares(claims)
     except ValueError as error:
         raise CheckFailed(f"evidence rows: {error}") from error
     fractions = {code: Fraction(value, None, str(value)) for code, value in integers.items()}
-    return fractions | {code: _ratio(*parts) for code, parts in _ratios(loans, integers).items()}
+    fractions |= {code: _ratio(*parts) for code, parts in shares.items()}
+    return fractions | {
+        "AVG_CUM_BORR": _average(integers["CUM_AMT"], integers["CUM_BORROWER"]),
+        "AVG_CUM_LEND": _average(integers["CUM_AMT"], integers["CUM_LENDER"]),
+    }
 
 
 def _loan(row: dict[str, str]) -> _Loan:
@@ -91,13 +97,18 @@ def _integers(loans: list[_Loan]) -> dict[str, int]:
 
 
 def _lenders(loans: list[_Loan], claims: list[dict[str, str]]) -> dict[str, int]:
+    current = {row["lender_ref"] for row in _current_claims(loans, claims)}
+    return {"CUM_LENDER": len({row["lender_ref"] for row in claims}), "CUR_LENDER": len(current)}
+
+
+def _current_claims(loans: list[_Loan], claims: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Open claims that still have principal, or interest of their loan, to receive."""
     owes_interest = {loan.loan_no for loan in loans if loan.interest > 0}
-    current = {
-        row["lender_ref"]
+    return [
+        row
         for row in claims
         if row["is_open"] == "true" and (int(row["outstanding_principal_minor"]) > 0 or row["loan_no"] in owes_interest)
-    }
-    return {"CUM_LENDER": len({row["lender_ref"] for row in claims}), "CUR_LENDER": len(current)}
+    ]
 
 
 def _ratios(loans: list[_Loan], integers: dict[str, int]) -> dict[str, tuple[int, int]]:
@@ -124,6 +135,65 @@ def _ratios(loans: list[_Loan], integers: dict[str, int]) -> dict[str, tuple[int
         ratios[f"OVD_RATE_AMT_{band}"] = (sum(loan.overdue for loan in graded), to_be_repaid)
         ratios[f"OVD_RATE_ITEM_{band}"] = (len(graded), integers["BAL_CNT"])
     return ratios
+
+
+def _lender_shares(claims: list[dict[str, str]]) -> dict[str, tuple[int, int]]:
+    by_lender: dict[str, int] = defaultdict(int)
+    for row in claims:
+        by_lender[row["lender_ref"]] += int(row["outstanding_principal_minor"])
+    balances = sorted(by_lender.values(), reverse=True)
+    lent = sum(balances)
+    return {"TOP10_LEND": (sum(balances[:_LARGEST]), lent), "TOP1_LEND": (sum(balances[:1]), lent)}
+
+
+def buckets(loan_rows: list[dict[str, str]], currency: str) -> list[tuple[str, int, int]]:
+    """Bucket, number and outstanding principal of the loans overdue on the lender side, by their days: 30 days a bucket."""
+    names = [*(f"M{number}" for number in range(1, 7)), "M6+"]
+    counted = {name: [0, 0] for name in names}
+    for row in loan_rows:
+        days = int(row["lender_dpd"])
+        if row["currency"] == currency and days > 0:
+            cell = counted[names[min((days - 1) // 30, 6)]]
+            cell[0] += 1
+            cell[1] += int(row["outstanding_principal_minor"])
+    return [(name, *counted[name]) for name in names]  # type: ignore[misc]
+
+
+def evidence_rows(loan_rows: list[dict[str, str]], claim_rows: list[dict[str, str]], currency: str) -> dict[str, int]:
+    """How many rows (loans, claims, or people where they are ranked) the numerator of every figure is made of, by code."""
+    loans = [_loan(row) for row in loan_rows if row["currency"] == currency]
+    claims = [row for row in claim_rows if row["currency"] == currency]
+    late = [loan for loan in loans if loan.lender_days > 0]
+    long_late = sum(loan.lender_days > _LONG_DAYS for loan in late)
+    middle = sum(_LONG_DAYS < loan.lender_days <= _BAND_2_TO for loan in late)
+    still_open = sum(loan.is_open for loan in loans)
+    borrowers, lenders = (len({loan.borrower for loan in loans}), len({row["lender_ref"] for row in claims}))
+    counts = dict.fromkeys(("CUM_AMT", "CUM_CNT", "CUM_BORROWER", "AVG_CUM_BORR", "AVG_CUM_LEND"), len(loans))
+    counts |= dict.fromkeys(("OVD_AMT", "OVD_CNT", "OVD_RATE_AMT", "OVD_RATE_ITEM", "OVD_TO_CUM"), len(late))
+    counts |= {"BAL_CNT": still_open, "CUR_BORROWER": still_open, "OVD90_AMT": long_late, "OVD90_CNT": long_late}
+    for kind in ("AMT", "ITEM"):
+        bands = {"90": len(late) - long_late, "180": middle, "180P": long_late - middle}
+        counts |= {f"OVD_RATE_{kind}_{band}": count for band, count in bands.items()}
+    return counts | {
+        "BAL_AMT": sum(loan.principal > 0 for loan in loans),
+        "INT_BAL": sum(loan.interest > 0 for loan in loans),
+        "CUM_LENDER": len(claims),
+        "CUR_LENDER": len(_current_claims(loans, claims)),
+        "TOP10_BORR": min(_LARGEST, borrowers),
+        "TOP1_BORR": min(1, borrowers),
+        "TOP10_LEND": min(_LARGEST, lenders),
+        "TOP1_LEND": min(1, lenders),
+        "CUM_COMP_AMT": sum(loan.compensated > 0 for loan in loans),
+        "CUM_COMP_CNT": sum(loan.compensated_issues > 0 for loan in loans),
+        "ID_TWP90": sum(loan.borrower_days > _LONG_DAYS for loan in loans),
+    }
+
+
+def _average(numerator: int, denominator: int) -> Fraction:
+    """Rounded half-up to the minor unit."""
+    if denominator == 0:
+        return Fraction(numerator, 0, None)
+    return Fraction(numerator, denominator, str((2 * numerator + denominator) // (2 * denominator)))
 
 
 def _ratio(numerator: int, denominator: int) -> Fraction:

@@ -2,32 +2,79 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 from hashlib import sha256
 from pathlib import Path
+from string import Formatter
+from typing import Any
 
 import pytest
 
 from dashboard.ages import AGE_BUCKETS, bucket_of
-from dashboard.app import matrix
+from dashboard.assets import address, assets
+from dashboard.figures import FIGURES
+from dashboard.filters import BUCKET_NAMES
+from dashboard.summaries import matrix
 from dashboard.texts import LANGUAGES, texts
+from domain.vocabulary import MovementType, PlanType, Severity
 
 STATIC = Path(__file__).resolve().parents[2] / "dashboard" / "static"
 
 
+def keys_of(entries: dict[str, Any]) -> dict[str, Any]:
+    """The keys of texts and of their tables."""
+    return {key: keys_of(value) if isinstance(value, dict) else None for key, value in entries.items()}
+
+
+def leaves_of(entries: dict[str, Any]) -> list[str]:
+    """All texts, those of tables included."""
+    return [leaf for value in entries.values() for leaf in (leaves_of(value) if isinstance(value, dict) else [value])]
+
+
+def places_of(entries: dict[str, Any]) -> dict[str, Any]:
+    """The names in braces of every text."""
+    return {
+        key: places_of(value) if isinstance(value, dict) else sorted(name for _, name, _, _ in Formatter().parse(value) if name)
+        for key, value in entries.items()
+    }
+
+
 def test_every_text_exists_in_both_languages() -> None:
     english, chinese = (texts(language).entries for language in LANGUAGES)
-    assert english.keys() == chinese.keys()
-    assert english["codes"].keys() == chinese["codes"].keys()
-    assert all(english.values()) and all(chinese.values())
+    assert keys_of(english) == keys_of(chinese)
+    assert all(leaves_of(english)) and all(leaves_of(chinese))
+
+
+def test_texts_of_both_languages_have_the_same_places_to_fill() -> None:
+    english, chinese = (places_of(texts(language).entries) for language in LANGUAGES)
+    assert english == chinese
+
+
+def test_every_word_of_a_closed_list_has_a_name() -> None:
+    entries = texts("en").entries
+    assert entries["severities"].keys() == set(Severity)
+    assert entries["plans"].keys() == set(PlanType)
+    assert entries["movements"].keys() == set(MovementType)
+    assert entries["buckets"].keys() == set(BUCKET_NAMES)
+    assert entries["codes"].keys() == entries["code_action"].keys()
+    assert set(FIGURES) <= entries["tile"].keys() == entries["tile_text"].keys()
+    assert {sort for figure in FIGURES.values() for sort in figure.sorts} == entries["sort"].keys()
 
 
 def test_vendored_files_have_the_recorded_hash() -> None:
     vendored = json.loads((STATIC / "VENDOR.json").read_text())
-    assert {path.name for path in STATIC.glob("*.js")} == set(vendored)
+    assert {path.name for path in STATIC.glob("*.min.js")} == set(vendored)
     for name, entry in vendored.items():
         assert sha256((STATIC / name).read_bytes()).hexdigest() == entry["sha256"]
+
+
+def test_a_file_is_kept_for_ever_only_under_the_address_of_its_bytes() -> None:
+    for name, asset in assets().items():
+        assert address(name) == f"/static/{name}?v={asset.digest}"
+        assert gzip.decompress(asset.packed) == asset.plain
+    assert {"style.css", "chart.js", "htmx.min.js", "vendor/echarts.min.js"} <= assets().keys()
 
 
 @pytest.mark.parametrize(
@@ -46,15 +93,13 @@ def test_buckets_leave_no_gap_and_do_not_overlap() -> None:
     assert bounds[-1][1] is None
 
 
-def test_totals_of_the_matrix_are_the_sums_of_its_cells_and_currencies_stay_apart() -> None:
+def test_totals_of_the_matrix_are_the_sums_of_its_cells() -> None:
     rows = [
-        {"code": "B01", "currency": "CNY", "age_working_days": 0, "items": 2, "amount_minor": 300},
-        {"code": "B01", "currency": "CNY", "age_working_days": 9, "items": 1, "amount_minor": 50},
-        {"code": "B20", "currency": "CNY", "age_working_days": 0, "items": 1, "amount_minor": 7},
-        {"code": "B20", "currency": "EUR", "age_working_days": 0, "items": 1, "amount_minor": 1},
+        {"code": "B01", "age_working_days": 0, "items": 2, "amount_minor": 300},
+        {"code": "B01", "age_working_days": 9, "items": 1, "amount_minor": 50},
+        {"code": "B20", "age_working_days": 0, "items": 1, "amount_minor": 7},
     ]
-    tables = matrix(rows)
-    assert tables["CNY"]["B01"] == {"0": (2, 300), "*": (3, 350), "8-30": (1, 50)}
-    assert tables["CNY"]["*"]["*"] == (4, 357)
-    assert tables["EUR"]["*"] == {"0": (1, 1), "*": (1, 1)}
-    assert list(tables["CNY"]) == ["B01", "B20", "*"]
+    codes = matrix(rows)
+    assert codes["B01"] == {"0": (2, 300), "*": (3, 350), "8-30": (1, 50)}
+    assert codes["*"]["*"] == (4, 357)
+    assert list(codes) == ["B01", "B20", "*"]
