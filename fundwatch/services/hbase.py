@@ -19,26 +19,8 @@ from fundwatch.settings import Settings
 NAME = "hbase"
 STOP_SIGNAL = signal.SIGTERM
 PATIENCE_S = 180.0
-HEAP = ("-Xms256m", "-Xmx1g", "-XX:+UseG1GC")
 TEMPLATES = Path(__file__).parent
-OPENED = (
-    "java.io",
-    "java.nio",
-    "sun.nio.ch",
-    "java.lang",
-    "jdk.internal.ref",
-    "java.lang.reflect",
-    "java.util",
-    "java.util.concurrent",
-)
-JVM_OPTIONS = (
-    "-Djava.net.preferIPv4Stack=true",
-    "-Dorg.apache.hbase.thirdparty.io.netty.tryReflectionSetAccessible=true",
-    "--add-modules=jdk.unsupported",
-    *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED),
-    "--add-exports=java.base/jdk.internal.misc=ALL-UNNAMED",
-    "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
-)
+JVM_OPTIONS = TEMPLATES / "hbase-jvm.options"
 
 
 def external(settings: Settings) -> str | None:
@@ -71,7 +53,7 @@ def _launch(settings: Settings) -> process.Started:
     _configure(folder, thrift, zookeeper)
     classpath = f"{folder / 'conf'}:{jars.classes_dir(settings)}:{settings.jars_dir / 'hbase'}/*"
     arguments = ["-b", process.HOST, "-p", str(thrift), "--infoport", "-1", "-f"]
-    command = ["java", *JVM_OPTIONS, *HEAP, "-cp", classpath, "HBaseOne", *arguments]
+    command = ["java", f"@{JVM_OPTIONS}", "-cp", classpath, "HBaseOne", *arguments]
     return process.start(settings, NAME, command, thrift, {})
 
 

@@ -11,7 +11,7 @@ from domain.errors import BadInput, WrongUse
 from fundwatch.services import process
 from fundwatch.settings import ROLES, Settings
 
-PORT_NAMES = ("postgres", "hbase", "zookeeper", "spark", "api", "web")
+PORT_NAMES = ("postgres", "hbase", "zookeeper", "spark", "api", "web", "airflow", "watchdog")
 SECRETS = ("pg_superuser", *(f"pg_{role}" for role in ROLES), "connect_token", "api_admin_key")
 CLOCKS = ("system", "simulated")
 
@@ -22,7 +22,7 @@ def prepare(settings: Settings) -> None:
     Raises WrongUse when `FUNDWATCH_CLOCK` names another clock than the home was made with.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
-    _write_secrets(settings.home / "secrets")
+    _write_secrets(settings.secrets_dir)
     path = settings.home / "settings.toml"
     stored = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if settings.clock not in CLOCKS:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from domain.errors import FundwatchError, WrongUse
 from fundwatch.output import log
-from fundwatch.services import api, hbase, home, postgres, process, spark_connect, web
+from fundwatch.services import airflow, airflow_home, api, hbase, home, postgres, process, spark_connect, watchdog, web
 from fundwatch.settings import Settings
 
 
@@ -31,8 +31,8 @@ class Service(Protocol):
     def up(self, settings: Settings) -> bool: ...
 
 
-# Later waves need earlier ones; within a wave services start side by side.
-WAVES: tuple[tuple[Service, ...], ...] = ((postgres,), (hbase, spark_connect, api), (web,))
+# Later waves need earlier ones; within a wave services start side by side. The watchdog starts with Airflow, or when it is named.
+WAVES: tuple[tuple[Service, ...], ...] = ((postgres,), (hbase, spark_connect, api), (web,), (watchdog,))
 SERVICES = {service.NAME: service for wave in WAVES for service in wave}
 
 
@@ -48,23 +48,23 @@ class State:
     since: str | None = None
 
 
-def up(settings: Settings, only: Sequence[str] = ()) -> dict[str, str]:
-    """Start the services (all, or those named): what was done with each (started, running, external, absent).
+def up(settings: Settings, only: Sequence[str] = (), with_airflow: bool = False) -> dict[str, str]:
+    """Start the services (all, or those named), and Airflow's processes when asked: what was done with each.
 
-    Raises the first error after the others of its wave are through; what runs already stays.
+    That is started, running, external or absent. Raises the first error after the others of its wave are through; what runs
+    already stays.
     """
-    wanted = _wanted(only)
+    wanted = _wanted(only, with_airflow)
     done: dict[str, str] = {}
     with _only_one(settings):
         home.prepare(settings)
         for wave in WAVES:
-            members = [service for service in wave if service.NAME in wanted]
-            if not members:
-                continue
-            with ThreadPoolExecutor(len(members)) as pool:
-                futures = {service.NAME: pool.submit(_up, settings, service) for service in members}
-            for name, future in futures.items():
-                done[name] = future.result()
+            done |= _up_together(settings, [service for service in wave if service.NAME in wanted])
+        if with_airflow:
+            airflow_home.prepare(settings)
+            for components in airflow.WAVES:
+                done |= _up_together(settings, components)
+            airflow.tell(settings)
     return done
 
 
@@ -74,8 +74,13 @@ def down(settings: Settings) -> dict[str, bool]:
         return dict.fromkeys(SERVICES, False)
     stopped = {}
     with _only_one(settings):
-        for name, service in reversed(SERVICES.items()):
-            stopped[name] = process.stop(settings, name, service.STOP_SIGNAL)
+        for service in reversed(_known(settings)):
+            name = service.NAME
+            stopped[name] = (
+                service.stop(settings)
+                if isinstance(service, airflow.Component)
+                else process.stop(settings, name, service.STOP_SIGNAL)
+            )
             if stopped[name]:
                 log.print(f"{name}: stopped")
     return stopped
@@ -83,7 +88,7 @@ def down(settings: Settings) -> dict[str, bool]:
 
 def status(settings: Settings) -> list[State]:
     """How each service is, in starting order."""
-    return [_state(settings, service) for service in SERVICES.values()]
+    return [_state(settings, service) for service in _known(settings)]
 
 
 def as_json(states: Sequence[State]) -> list[dict[str, object]]:
@@ -91,11 +96,25 @@ def as_json(states: Sequence[State]) -> list[dict[str, object]]:
     return [asdict(state) for state in states]
 
 
-def _wanted(only: Sequence[str]) -> set[str]:
+def _wanted(only: Sequence[str], with_airflow: bool) -> set[str]:
     unknown = sorted(set(only) - set(SERVICES))
     if unknown:
         raise WrongUse(f"unknown service {', '.join(unknown)}: there are {', '.join(SERVICES)}")
-    return set(only) or set(SERVICES)
+    usual = set(SERVICES) - {watchdog.NAME}
+    return (set(only) or usual) | ({watchdog.NAME} if with_airflow else set())
+
+
+def _known(settings: Settings) -> list[Service]:
+    """All services in starting order; Airflow's processes in homes that have ever started them."""
+    return [*SERVICES.values(), *(airflow.COMPONENTS if airflow.is_here(settings) else ())]
+
+
+def _up_together(settings: Settings, members: Sequence[Service]) -> dict[str, str]:
+    if not members:
+        return {}
+    with ThreadPoolExecutor(len(members)) as pool:
+        futures = {service.NAME: pool.submit(_up, settings, service) for service in members}
+    return {name: future.result() for name, future in futures.items()}
 
 
 def _up(settings: Settings, service: Service) -> str:
@@ -121,7 +140,7 @@ def _state(settings: Settings, service: Service) -> State:
     found = process.find(settings, service.NAME)
     if found is None:
         return State(service.NAME, "stopped" if process.recorded(settings, service.NAME) is None else "dead")
-    return State(service.NAME, "running", found.pid, found.address, process.memory_bytes(found), found.started_at)
+    return State(service.NAME, "running", found.pid, found.address or None, process.memory_bytes(found), found.started_at)
 
 
 @contextmanager

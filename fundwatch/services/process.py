@@ -35,7 +35,7 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 @dataclass(frozen=True)
 class Started:
-    """A service's state file: who it is, where it listens, where its output goes (contracts section 1)."""
+    """A service's state file: who it is, where it listens (empty: nowhere), where its output goes (contracts section 1)."""
 
     name: str
     pid: int
@@ -45,12 +45,13 @@ class Started:
     log: str
 
 
-def start(settings: Settings, name: str, command: Sequence[str], port: int, environment: Mapping[str, str]) -> Started:
+def start(settings: Settings, name: str, command: Sequence[str], port: int | None, environment: Mapping[str, str]) -> Started:
     """Start `command` in a session of its own, its output appended to the service's log, and write its state file.
 
-    Raises ServiceMissing when the port is taken or the program does not exist.
+    Without a `port` it listens nowhere. Raises ServiceMissing when the port is taken or the program does not exist.
     """
-    require_free(name, port, settings)
+    if port is not None:
+        require_free(name, port, settings)
     log_file = log_path(settings, name)
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("ab") as output:
@@ -72,7 +73,7 @@ def start(settings: Settings, name: str, command: Sequence[str], port: int, envi
         pid=child.pid,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         create_time=psutil.Process(child.pid).create_time(),
-        address=f"{HOST}:{port}",
+        address="" if port is None else f"{HOST}:{port}",
         log=str(log_file),
     )
     _write_state(settings, state)

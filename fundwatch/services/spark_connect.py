@@ -44,11 +44,17 @@ def up(settings: Settings) -> bool:
 def _launch(settings: Settings) -> process.Started:
     jars.set_up(settings)
     system.require("java")
+    port = home.port(settings, NAME)
+    process.require_free(NAME, port, settings)
+    command, environment = program(settings, port)
+    return process.start(settings, NAME, command, port, environment)
+
+
+def program(settings: Settings, port: int) -> tuple[list[str], dict[str, str]]:
+    """Write the server's configuration; its command line and what it needs in the environment."""
     folder = settings.home / "spark"
     for name in ("conf", "tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    port = home.port(settings, NAME)
-    process.require_free(NAME, port, settings)
     home.write_private(folder / "conf" / "spark-defaults.conf", _configuration(settings, port))
     spark_home = _spark_home()
     environment = {
@@ -61,8 +67,7 @@ def _launch(settings: Settings) -> process.Started:
         "FUNDWATCH_HOME": str(settings.home),
         "FUNDWATCH_CACHE": str(settings.cache),
     }
-    command = [str(spark_home / "bin" / "spark-submit"), "--class", MAIN_CLASS, "spark-internal"]
-    return process.start(settings, NAME, command, port, environment)
+    return [str(spark_home / "bin" / "spark-submit"), "--class", MAIN_CLASS, "spark-internal"], environment
 
 
 def _configuration(settings: Settings, port: int) -> str:
@@ -87,8 +92,11 @@ def _spark_home() -> Path:
 
 
 def _answers(settings: Settings) -> str | None:
-    """Ask for Spark's version with our token: the engine must answer, not only the port."""
-    port = settings.service_address(NAME)[1]
+    return answers(settings, settings.service_address(NAME)[1])
+
+
+def answers(settings: Settings, port: int) -> str | None:
+    """Ask for Spark's version with our token: the engine must answer, not only the port. None, or why not."""
     if not process.port_is_open(port):
         return f"port {port} is not open yet"
     import grpc  # type: ignore[import-untyped]
