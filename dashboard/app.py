@@ -1,146 +1,105 @@
-"""The pages' application: one page, its two fragments, strict headers, and designed error states."""
+"""The pages' application: its routers, what guards them, and the answers to everything that goes wrong."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.responses import PlainTextResponse
-from fastapi.staticfiles import StaticFiles
-from fastapi.templating import Jinja2Templates
 
-from dashboard import published, timeline
-from dashboard.ages import AGE_BUCKETS, bucket_of
-from dashboard.texts import LANGUAGES, texts
-from domain.errors import ServiceMissing
-from domain.ids import is_text_id
-from domain.money import format_minor
+from dashboard import account_page, assets, audit_page, login, operations_page, risk_pages, users_page
+from dashboard.ages import AGE_BUCKETS
+from dashboard.connections import Connections
+from dashboard.errors import Refusals
+from dashboard.rendering import Renderer
+from dashboard.security import Guard
+from domain.errors import WrongUse
 from fundwatch.settings import Settings
 
-HERE = Path(__file__).parent
-TIMELINE_LIMIT = 200
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
-
-Language = Annotated[str, Query(alias="lang", pattern="^(en|zh)$")]
-Platform = Annotated[str, Query(pattern=r"^[A-Za-z0-9._:-]{0,64}$")]
-Currency = Annotated[str, Query(pattern=r"^[A-Z]{0,3}$")]
-
-
-def money(amount_minor: int, currency: str) -> str:
-    """An amount for people; items without a currency (files) have no amount.
-
-    >>> money(123456, "CNY"), money(0, "")
-    ('1,234.56', '')
-    """
-    return format_minor(amount_minor, currency) if currency else ""
-
-
-def matrix(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Open items as a table: codes down, age buckets across, with row and column totals.
-
-    Cells are ``(items, amount_minor)``. Amounts of different currencies are never added: one table a currency.
-    """
-    tables: dict[str, dict[str, dict[str, tuple[int, int]]]] = {}
-    for row in rows:
-        codes = tables.setdefault(row["currency"], {})
-        for code in (row["code"], "*"):
-            cells = codes.setdefault(code, {})
-            for bucket in (bucket_of(row["age_working_days"]), "*"):
-                items, amount = cells.get(bucket, (0, 0))
-                cells[bucket] = (items + row["items"], amount + row["amount_minor"])
-    return {
-        currency: dict(sorted(codes.items(), key=lambda entry: (entry[0] == "*", entry[0]))) for currency, codes in tables.items()
-    }
-
-
-class Renderer:
-    """Templates with the texts of a language and the few functions that all pages need."""
-
-    def __init__(self) -> None:
-        self._templates = Jinja2Templates(directory=HERE / "templates")
-        self._templates.env.globals.update(money=money, age_buckets=list(AGE_BUCKETS), languages=LANGUAGES)
-
-    def __call__(self, request: Request, template: str, language: str, status: int = 200, **values: Any) -> Response:
-        """One page or fragment as an HTTP response."""
-        return self._templates.TemplateResponse(request, template, {"t": texts(language), **values}, status_code=status)
+# the only routes without `require`: the sign of life, static files and the way in
+OPEN_TO_ALL = frozenset({("GET", "/livez"), ("GET", "/static/{name:path}"), ("GET", "/login"), ("POST", "/login")})
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The web application for one installation; it reads published rows only, never the ledger's tables."""
-    app = FastAPI(title="Fundwatch pages", docs_url=None, redoc_url=None, openapi_url=None)
-    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    """The web application for one installation; it reads published rows only, never the ledger's tables.
+
+    WrongUse when a route neither requires a permission nor is one of OPEN_TO_ALL.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        for pool in (app.state.connections, app.state.door, app.state.readers):
+            pool.close()
+
+    app = FastAPI(title="Fundwatch pages", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.settings = settings
+    app.state.connections = Connections(settings)
+    app.state.door = Connections(settings, patience_s=0)
+    app.state.readers = Connections(settings, "reader")
     render = Renderer()
+    render.environment.globals.update(age_buckets=list(AGE_BUCKETS), asset=assets.address)
+    refusals = Refusals(render, settings.page_origin)
+    refusals.install(app)
+    app.add_middleware(Guard, page_origin=settings.page_origin, refuse=refusals.page)
 
-    @app.middleware("http")
-    async def secure(request: Request, call_next: Any) -> Response:
-        response: Response = await call_next(request)
-        response.headers.update(_HEADERS)
-        return response
-
-    @app.exception_handler(ServiceMissing)
-    def service_missing(request: Request, _: ServiceMissing) -> Response:
-        language = request.query_params.get("lang", "en")
-        return render(request, "down.html", language if language in LANGUAGES else "en", 503)
-
-    app.include_router(routes(settings, render))
+    for routes in ROUTERS:
+        app.include_router(routes(settings, render))
+    for method, path, permission in guarded_routes(app):
+        if permission is None and (method, path) not in OPEN_TO_ALL:
+            raise WrongUse(f"{method} {path} requires nothing: add Depends(require(...))")
     return app
 
 
-def routes(settings: Settings, render: Renderer) -> APIRouter:
-    """The page, its two fragments, and the sign of life."""
+def sign_of_life(_settings: Settings, _render: Renderer) -> APIRouter:
+    """`/livez`: the process answers, whatever the database does."""
     router = APIRouter()
 
     @router.get("/livez")
     def livez() -> Response:
         return PlainTextResponse("ok")
 
-    @router.get("/")
-    def overview(request: Request, lang: Language = "en", platform: Platform = "") -> Response:
-        """The trust line, the open items by code and age, and the balance equations."""
-        chosen = platform or None
-        line = published.trust(settings)
-        if line is None:
-            return render(request, "empty.html", lang)
-        return render(
-            request,
-            "overview.html",
-            lang,
-            trust=line,
-            platform=platform,
-            tables=matrix(published.items_by_code_and_age(settings, chosen, line.as_of)),
-            equations=published.equations(settings, chosen),
-            zone=settings.zone,
-        )
-
-    @router.get("/open-items")
-    def open_items(
-        request: Request, code: str = "*", age: str = "*", currency: Currency = "", lang: Language = "en", platform: Platform = ""
-    ) -> Response:
-        """The rows behind one figure; unknown filters are refused, never widened."""
-        if age not in (*AGE_BUCKETS, "*") or not (code == "*" or is_text_id(code)):
-            return render(request, "message.html", lang, 422, message="bad_filter")
-        low, high = AGE_BUCKETS.get(age, (0, None))
-        rows = published.open_items(settings, platform or None, None if code == "*" else code, currency, low, high)
-        return render(request, "open_items.html", lang, rows=rows, code=code, age=age, platform=platform)
-
-    @router.get("/accounts/{account_no}/timeline")
-    def account_timeline(request: Request, account_no: str, lang: Language = "en") -> Response:
-        """One account's movements from the history store, newest first."""
-        found = published.account(settings, account_no) if is_text_id(account_no) else None
-        if found is None:
-            return render(request, "message.html", lang, 404, message="not_found")
-        try:
-            run_bound = published.projected_run(settings)
-            movements = timeline.of_account(settings, found["account_id"], run_bound, TIMELINE_LIMIT)
-        except ServiceMissing:
-            return render(request, "message.html", lang, 503, message="history_down")
-        return render(request, "timeline.html", lang, account=found, movements=movements, zone=settings.zone)
-
     return router
+
+
+# a room of pages: given settings and renderer, its router; each of its routes has a parameter `Depends(require(...))`
+ROUTERS: tuple[Callable[[Settings, Renderer], APIRouter], ...] = (
+    sign_of_life,
+    lambda _settings, _render: assets.routes(),
+    login.routes,
+    account_page.routes,
+    risk_pages.routes,
+    operations_page.routes,
+    users_page.routes,
+    audit_page.routes,
+)
+
+
+def guarded_routes(app: FastAPI) -> Iterator[tuple[str, str, str | None]]:
+    """Method, path and required permission of every route; None where nothing is required.
+
+    WrongUse for a route of another kind than FastAPI's own, whose requirements nobody could see.
+    """
+    for route in _flat(app.routes):
+        if getattr(route, "dependant", None) is None:
+            raise WrongUse(f"{getattr(route, 'path', route)} is not a route of FastAPI")
+        for method in sorted(route.methods):
+            yield method, route.path, _permission(route.dependant)
+
+
+def _flat(routes: Iterable[Any]) -> Iterator[Any]:
+    """Routes with those of included routers, which FastAPI keeps as they are, as they answer here (prefix and all)."""
+    for route in routes:
+        nested = getattr(route, "effective_candidates", None)
+        yield from _flat(nested()) if nested else [route]
+
+
+def _permission(dependant: Dependant) -> str | None:
+    for needed in dependant.dependencies:
+        found: Any = getattr(needed.call, "permission", None) or _permission(needed)
+        if found:
+            return str(found)
+    return None

@@ -1,172 +1,121 @@
-"""What the pages read from PostgreSQL: the winning versions of published runs, nothing else."""
+"""What the pages read from PostgreSQL: published rows only, all of a page from one snapshot of the database."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import DictRow, dict_row
 
-from domain.calendars import Calendar
-from domain.errors import ServiceMissing
-from fundwatch.settings import Settings
+from dashboard.connections import Connections
 
-_WINNER = """
-    winner AS (
-        SELECT DISTINCT ON (business_date, platform_id) business_date, platform_id, run_id, state, reason, published_at
-        FROM run.published ORDER BY business_date, platform_id, (state = 'COMPLETE') DESC, version DESC),
-    newest AS (SELECT DISTINCT ON (platform_id) * FROM winner WHERE state = 'COMPLETE'
-               ORDER BY platform_id, business_date DESC)"""
-_NEWEST_ITEMS = f"""WITH {_WINNER}, shown AS (
-        SELECT item.* FROM mart.open_item item JOIN newest USING (run_id, business_date, platform_id)
-        WHERE %(platform_id)s::text IS NULL OR platform_id = %(platform_id)s)"""
-# files of incomplete dates stay missing until they come, whatever later dates brought
-_MISSING_FILES = f"""WITH {_WINNER}
-    SELECT item.* FROM mart.open_item item JOIN winner USING (run_id, business_date, platform_id)
-    WHERE winner.state = 'INCOMPLETE' AND item.code = 'B24'
-      AND (%(platform_id)s::text IS NULL OR platform_id = %(platform_id)s)"""
+Database = psycopg.Connection[DictRow]
+# a page reads one state of the database, and a statement that takes longer than this is a fault, not patience
+_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL statement_timeout = '20s'; SET LOCAL jit = off"
+
+NOW, WEEK, MONTH = "now", "week", "month"
+
+# the newest complete date of every platform, and the complete dates a week and a month before it where they are published
+_SOURCES = """
+SELECT 'now' AS moment, platform_id, business_date, run_id, published_at FROM mart.newest_complete
+WHERE %(platform_id)s::text IS NULL OR platform_id = %(platform_id)s
+UNION ALL
+SELECT back.moment, newest.platform_id, earlier.business_date, earlier.run_id, earlier.published_at
+FROM mart.newest_complete newest
+CROSS JOIN (VALUES ('week', interval '7 days'), ('month', interval '1 month')) back (moment, distance)
+JOIN mart.winner_of_any_state earlier ON earlier.platform_id = newest.platform_id AND earlier.state = 'COMPLETE'
+  AND earlier.business_date = (newest.business_date - back.distance)::date
+WHERE %(platform_id)s::text IS NULL OR newest.platform_id = %(platform_id)s
+ORDER BY moment, platform_id"""
+
+SCOPE = """(SELECT * FROM unnest(%(moments)s::text[], %(platforms)s::text[], %(dates)s::date[], %(runs)s::bigint[])
+            AS given (moment, platform_id, business_date, run_id)) scope"""
+"""SQL: the published rows that count, as a relation (moment, platform_id, business_date, run_id); see `Sources.values`."""
 
 
 @dataclass(frozen=True)
-class PlatformState:
-    """How far one platform's figures reach: its newest complete date, its newest date, and whether it is stale."""
+class Source:
+    """One published date of a platform that a page reads, and at which moment: now, a week or a month before."""
 
+    moment: str
     platform_id: str
-    complete_to: date | None
-    newest_date: date
-    reason: str | None
-    is_stale: bool
+    business_date: date
+    run_id: int
 
 
 @dataclass(frozen=True)
-class Trust:
-    """The trust line: as-of date, run, publication time, files missing, platforms with their states."""
+class Sources:
+    """Everything a page reads from: every platform's newest complete date, and the earlier dates it is compared with."""
 
-    as_of: date
-    run_id: int
-    published_at: datetime
-    files_missing: int
-    platforms: tuple[PlatformState, ...]
+    all: tuple[Source, ...]
 
     @property
-    def stale(self) -> tuple[PlatformState, ...]:
-        """Platforms whose last complete figures are older than the newest date."""
-        return tuple(platform for platform in self.platforms if platform.is_stale)
+    def now(self) -> tuple[Source, ...]:
+        """The newest complete date of each platform."""
+        return tuple(source for source in self.all if source.moment == NOW)
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """Platforms with a complete date."""
+        return tuple(source.platform_id for source in self.now)
+
+    def at(self, moment: str) -> frozenset[str]:
+        """Platforms that have a published date at a moment."""
+        return frozenset(source.platform_id for source in self.all if source.moment == moment)
+
+    def values(self, moments: Sequence[str] = (NOW, WEEK, MONTH)) -> dict[str, Any]:
+        """Parameters of a query over `SCOPE`."""
+        chosen = [source for source in self.all if source.moment in moments]
+        return {
+            "moments": [source.moment for source in chosen],
+            "platforms": [source.platform_id for source in chosen],
+            "dates": [source.business_date for source in chosen],
+            "runs": [source.run_id for source in chosen],
+        }
 
 
-def _rows(settings: Settings, query: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    try:
-        with psycopg.connect(settings.database_url("reader"), connect_timeout=2, row_factory=dict_row) as connection:
-            return connection.execute(query, parameters or {}).fetchall()
-    except psycopg.OperationalError as error:
-        raise ServiceMissing(f"PostgreSQL does not answer: {error}") from None
+@contextmanager
+def reading(connections: Connections) -> Iterator[Database]:
+    """A read-only snapshot of the database for one page, on a connection of role reader.
 
-
-def trust(settings: Settings) -> Trust | None:
-    """The trust line of the newest published dates, or None when no night has been published."""
-    states = _rows(
-        settings,
-        f"""WITH {_WINNER}
-        SELECT platform_id, max(business_date) FILTER (WHERE state = 'COMPLETE') AS complete_to,
-               max(business_date) AS newest_date, max(run_id) AS run_id, max(published_at) AS published_at,
-               (array_agg(reason ORDER BY business_date DESC) FILTER (WHERE state = 'INCOMPLETE'))[1] AS reason
-        FROM winner GROUP BY platform_id ORDER BY platform_id""",
-    )
-    if not states:
-        return None
-    as_of = max(state["newest_date"] for state in states)
-    platforms = tuple(
-        PlatformState(
-            state["platform_id"],
-            state["complete_to"],
-            state["newest_date"],
-            state["reason"],
-            state["complete_to"] is None or state["complete_to"] < as_of,
-        )
-        for state in states
-    )
-    return Trust(
-        as_of,
-        max(state["run_id"] for state in states),
-        max(state["published_at"] for state in states),
-        len(_rows(settings, _MISSING_FILES, {"platform_id": None})),
-        platforms,
-    )
-
-
-def missing_files(settings: Settings, platform_id: str | None, as_of: date) -> list[dict[str, Any]]:
-    """Items B24 of dates that are still incomplete, each aged in working days up to `as_of`."""
-    calendar = Calendar.of(settings.calendar)
-    return [
-        item | {"age_working_days": calendar.working_days_between(item["account_date"], as_of)}
-        for item in _rows(settings, _MISSING_FILES, {"platform_id": platform_id})
-    ]
-
-
-def items_by_code_and_age(settings: Settings, platform_id: str | None, as_of: date) -> list[dict[str, Any]]:
-    """Count and sum of amounts per code and age in working days: `code, currency, age_working_days, items, amount_minor`."""
-    counted = _rows(
-        settings,
-        f"""{_NEWEST_ITEMS} SELECT code, currency, age_working_days, count(*) AS items, sum(amount_minor)::bigint AS amount_minor
-        FROM shown GROUP BY code, currency, age_working_days ORDER BY code""",
-        {"platform_id": platform_id},
-    )
-    return counted + [item | {"items": 1} for item in missing_files(settings, platform_id, as_of)]
-
-
-def open_items(
-    settings: Settings, platform_id: str | None, code: str | None, currency: str, low: int, high: int | None
-) -> list[dict[str, Any]]:
-    """Open items behind one figure, oldest first; ages in working days from `low` to `high` (None = no end).
-
-    `currency` is empty for items without an amount (missing files).
+    ServiceMissing when PostgreSQL does not answer.
     """
-    line = trust(settings)
-    if line is None:
-        return []
-    rows = _rows(
-        settings,
-        f"""{_NEWEST_ITEMS} SELECT * FROM shown WHERE currency = %(currency)s
-          AND (%(code)s::text IS NULL OR code = %(code)s)
-          AND age_working_days >= %(low)s AND (%(high)s::int IS NULL OR age_working_days <= %(high)s)""",
-        {"platform_id": platform_id, "code": code, "currency": currency, "low": low, "high": high},
-    )
-    files = [
-        item
-        for item in missing_files(settings, platform_id, line.as_of)
-        if item["currency"] == currency
-        and code in (None, item["code"])
-        and low <= item["age_working_days"]
-        and (high is None or item["age_working_days"] <= high)
-    ]
-    return sorted(rows + files, key=lambda item: (item["opened_on"], item["platform_id"], item["match_key"]))
+    with connections.lend() as connection, connection.transaction():
+        connection.row_factory = dict_row
+        connection.execute(_SNAPSHOT)
+        yield connection
 
 
-def equations(settings: Settings, platform_id: str | None) -> list[dict[str, Any]]:
-    """Residuals of the balance equations on each platform's newest complete date."""
-    return _rows(
-        settings,
-        f"""WITH {_WINNER} SELECT platform_id, business_date, equation, currency, sum(amount_minor)::bigint AS residual_minor
-        FROM mart.balance_equation JOIN newest USING (run_id, business_date, platform_id)
-        WHERE is_residual AND (%(platform_id)s::text IS NULL OR platform_id = %(platform_id)s)
-        GROUP BY platform_id, business_date, equation, currency ORDER BY equation, platform_id""",
-        {"platform_id": platform_id},
-    )
+def sources(database: Database, platform_id: str = "") -> Sources:
+    """What counts now, for one platform or (empty) for all."""
+    rows = database.execute(_SOURCES, {"platform_id": platform_id or None}).fetchall()
+    return Sources(tuple(Source(row["moment"], row["platform_id"], row["business_date"], row["run_id"]) for row in rows))
 
 
-def account(settings: Settings, account_no: str) -> dict[str, Any] | None:
-    """One account: `account_id, account_no, platform_id, account_role, currency`, or None."""
-    rows = _rows(
-        settings,
-        "SELECT account_id, account_no, platform_id, account_role, currency FROM night.account WHERE account_no = %(account_no)s",
-        {"account_no": account_no},
-    )
-    return rows[0] if rows else None
+def currencies(database: Database, found: Sources) -> list[str]:
+    """Currencies of the published figures, the installation's main one (most platforms) first."""
+    rows = database.execute(
+        f"""SELECT i.currency, count(DISTINCT platform_id) AS platforms FROM {SCOPE}
+            JOIN mart.indicator i USING (run_id, business_date, platform_id) GROUP BY i.currency ORDER BY 2 DESC, 1""",
+        found.values([NOW]),
+    ).fetchall()
+    return [row["currency"] for row in rows]
 
 
-def projected_run(settings: Settings) -> int | None:
+def account(database: Database, account_no: str) -> dict[str, Any] | None:
+    """One account: `account_id, account_no, platform_id, account_role, currency, customer_no`, or None."""
+    return database.execute(
+        """SELECT account_id, account_no, platform_id, account_role, currency, customer_no FROM night.account
+           WHERE account_no = %s""",
+        [account_no],
+    ).fetchone()
+
+
+def projected_run(database: Database) -> int | None:
     """The newest run that is wholly in the history store; readers of HBase are bounded by it. None before the first."""
-    run_id: int | None = _rows(settings, "SELECT max(run_id) AS run_id FROM run.projected")[0]["run_id"]
-    return run_id
+    row = database.execute("SELECT max(run_id) AS run_id FROM run.projected").fetchone()
+    return row["run_id"] if row else None

@@ -14,8 +14,18 @@ def main() -> None:
     """Serve until stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; another one only inside a container")
     arguments = parser.parse_args()
-    uvicorn.run(create_app(load()), host="127.0.0.1", port=arguments.port, log_level="warning", server_header=False)
+    settings = load()
+    uvicorn.run(
+        create_app(settings),
+        host=arguments.host,
+        port=arguments.port,
+        log_level="warning",
+        server_header=False,
+        # who is behind the bank's proxy is believed only where there is one (FORWARDED_ALLOW_IPS, else loopback)
+        proxy_headers=bool(settings.page_origin),
+    )
 
 
 if __name__ == "__main__":

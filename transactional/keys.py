@@ -51,7 +51,7 @@ class KeyRing:
     def __init__(self, settings: Settings, pool: Any) -> None:
         self._pool = pool
         self._admin: dict[bytes, str] = {}
-        if (settings.home / "secrets" / ADMIN_SECRET).exists():
+        if (settings.secrets_dir / ADMIN_SECRET).exists():
             self._admin[key_hash(settings.secret(ADMIN_SECRET))] = EVERY_PLATFORM
         self._scopes: dict[bytes, str] = {}
         self._read_at = float("-inf")

@@ -14,10 +14,11 @@ def main() -> None:
     """Serve until stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; another one only inside a container")
     arguments = parser.parse_args()
     uvicorn.run(
         create_app(load()),
-        host="127.0.0.1",
+        host=arguments.host,
         port=arguments.port,
         loop="uvloop",
         http="httptools",

@@ -1,4 +1,7 @@
-"""The words of the pages, in English and Chinese; both files have the same keys (a test compares them)."""
+"""The words of the pages, in English and Chinese; both languages have the same keys (a test compares them).
+
+A language is `LANGUAGE.toml` and every `PART.LANGUAGE.toml`; keys of different files never meet.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,10 @@ class Texts:
         """Name of a break code, or the code itself when it has none yet."""
         return str(self.entries["codes"].get(code, code))
 
+    def name(self, table: str, word: str | None) -> str:
+        """What a word of a closed list means (a table of the texts such as ``movement``), or the word itself."""
+        return str(self.entries[table].get(word, word or ""))
+
     @property
     def other(self) -> str:
         """The language that the page offers to switch to."""
@@ -38,4 +45,8 @@ def texts(language: str) -> Texts:
     >>> texts("en")["none"]
     'none'
     """
-    return Texts(language, tomllib.loads((files(__name__) / f"{language}.toml").read_text(encoding="utf-8")))
+    entries: dict[str, Any] = {}
+    for path in sorted(files(__name__).iterdir(), key=lambda path: path.name):
+        if path.name == f"{language}.toml" or path.name.endswith(f".{language}.toml"):
+            entries |= tomllib.loads(path.read_text(encoding="utf-8"))
+    return Texts(language, entries)
