@@ -19,7 +19,7 @@ from fundwatch.demo import command
 from fundwatch.services import spark_connect
 from fundwatch.settings import PROJECT, load
 
-_OUTSIDE = ("DATABASE_URL", "HBASE_THRIFT", "HBASE_CONF", "HBASE_PREFIX", "SPARK_REMOTE", "API_URL", "LAKE")
+_OUTSIDE = ("DATABASE_URL", "HBASE_THRIFT", "HBASE_CONF", "HBASE_PREFIX", "SPARK_REMOTE", "API_URL", "LAKE", "SECRETS")
 
 
 @contextmanager
@@ -43,10 +43,13 @@ def measure(module: str, environment: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """The night, then HBase through Spark in the same services, then orders over HTTP with everything else stopped."""
+    """The night, HBase through Spark and scoring in the same services, then orders over HTTP with everything else stopped."""
     with own_services() as folder:
         one_night.main(folder / "world")
+        measure("report", {})
         measure("hbase_through_spark", {"FUNDWATCH_SPARK_REMOTE": spark_connect.remote_url(load())})
+        measure("scoring", {})
+        measure("pages", {})
     measure("orders_over_http", {})
     print(table.write().read_text(encoding="utf-8"))
 

@@ -12,7 +12,15 @@ from bench import result
 def write() -> Path:
     """Write the table of the figures kept last; returns the file."""
     night, orders, hbase = (result.read(name) for name in ("one_night", "orders_over_http", "hbase_through_spark"))
-    parts = [["# Measurements", "", *_taken(night)], _night(night), _orders(orders), _hbase(hbase)]
+    parts = [
+        ["# Measurements", "", *_taken(night)],
+        _night(night),
+        _orders(orders),
+        _hbase(hbase),
+        _scoring(result.read("scoring")),
+    ]
+    parts.append(_report(result.read("report")))
+    parts.append(_pages(result.read("pages")))
     path = result.FOLDER / "README.md"
     path.write_text("\n\n".join("\n".join(part) for part in parts) + "\n", encoding="utf-8")
     return path
@@ -55,6 +63,42 @@ def _hbase(hbase: dict[str, Any]) -> list[str]:
     widths = f"key {hbase['key_bytes']}, cell {hbase['cell_bytes']} bytes"
     title = f"## HBase through Spark, {hbase['rows']:,} rows ({widths}){_load(hbase)}"
     return [title, "", *_table(("what", "rows per second", "seconds"), rows)]
+
+
+def _report(report: dict[str, Any]) -> list[str]:
+    rows = [
+        (
+            "build: lake rows to signed bundle, first / second time",
+            f"{report['build_cold_seconds']} / {report['build_warm_seconds']}",
+        ),
+        ("of that, two PDFs", f"{report['pdf_warm_seconds']} ({report['pdf_share_of_warm_build']:.0%})"),
+        ("build when the bundle is there", report["build_kept_seconds"]),
+        ("verify: every figure, rendering and signature again", report["verify_seconds"]),
+        ("of that, signature and hashes of all files, ms", report["check_files_milliseconds"]),
+    ]
+    title = (
+        f"## One report: {report['figures']} figures, {report['files']} files, {report['bundle_bytes']:,} bytes{_load(report)}"
+    )
+    return [title, "", *_table(("figure", "seconds"), rows)]
+
+
+def _scoring(scoring: dict[str, Any]) -> list[str]:
+    rows = [(name, f"{scoring[key]['rows_per_second']:,}", scoring[key]["seconds"]) for key, name in _ENGINES.items()]
+    title = f"## Scoring {scoring['rows']:,} rows, {scoring['features']} features of {scoring['bins']} bins{_load(scoring)}"
+    return [title, "", *_table(("the same expression in", "rows per second", "seconds"), rows)]
+
+
+_ENGINES = {"spark": "Spark", "duckdb": "DuckDB (peer)"}
+
+
+def _pages(pages: dict[str, Any]) -> list[str]:
+    rows = [
+        ("ready (charts drawn) with an empty cache / a full one, s", f"{pages['ready_cold_s']} / {pages['ready_warm_s']}"),
+        ("requests and bytes with an empty cache", f"{pages['requests']} / {pages['bytes_cold']:,}"),
+        ("server's answer p50 / p95, ms", f"{pages['server_p50_ms']} / {pages['server_p95_ms']}"),
+    ]
+    title = f"## The overview in Chromium {pages['chromium'].split('.')[0]}, {pages['loans']:,} loans{_load(pages)}"
+    return [title, "", *_table(("figure", "value"), rows)]
 
 
 def _load(figures: dict[str, Any]) -> str:

@@ -10,7 +10,23 @@ import typer
 from domain.errors import FundwatchError
 from fundwatch.output import log
 
-GROUPS = ("demo", "services", "database", "simulate", "night", "ledger", "hbase", "report")
+GROUPS = (
+    "demo",
+    "services",
+    "database",
+    "user",
+    "simulate",
+    "night",
+    "files",
+    "control",
+    "watchdog",
+    "retention",
+    "ledger",
+    "hbase",
+    "report",
+    "monthly",
+    "model",
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for _group in GROUPS:

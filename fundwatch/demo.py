@@ -14,16 +14,18 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from domain.errors import Failed, FundwatchError, WrongUse
+from domain.errors import BadInput, Failed, FundwatchError, WrongUse
 from fundwatch.output import console, log
 from fundwatch.settings import PROJECT, Settings, load
 
 KEPT = ("airflow",)
+DEMO_ROLES = ("viewer", "officer", "checker", "admin", "auditor")
 EXIT_ERRORS = {error.exit_code: error for error in FundwatchError.__subclasses__()}
 
 
@@ -37,6 +39,11 @@ class World:
     history_months: int = 18
     days: int = 30
     end: str = "2026-08-31"
+
+    @property
+    def day_before(self) -> str:
+        """The last business date but one: what a model is trained on, so that the last night has one to score with."""
+        return (date.fromisoformat(self.end) - timedelta(days=1)).isoformat()
 
     @property
     def arguments(self) -> list[str]:
@@ -85,13 +92,15 @@ def prepare_home(settings: Settings) -> None:
     marker.write_text('{"state": "started"}\n', encoding="utf-8")
 
 
-def command(arguments: Sequence[str], environment: dict[str, str] | None = None) -> dict[str, Any]:
+def command(arguments: Sequence[str], environment: dict[str, str] | None = None, stdin: str | None = None) -> dict[str, Any]:
     """Run one `fundwatch` command in its own process; its JSON result, or the error its exit code stands for."""
-    return _process([sys.executable, "-m", "fundwatch.cli", *arguments, "--json"], environment or {})
+    return _process([sys.executable, "-m", "fundwatch.cli", *arguments, "--json"], environment or {}, stdin)
 
 
-def _process(arguments: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
-    done = subprocess.run(arguments, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=False, cwd=PROJECT)
+def _process(arguments: Sequence[str], environment: dict[str, str], stdin: str | None = None) -> dict[str, Any]:
+    done = subprocess.run(
+        arguments, env=os.environ | environment, stdout=subprocess.PIPE, input=stdin, text=True, check=False, cwd=PROJECT
+    )
     lines = done.stdout.strip().splitlines()
     if done.returncode not in (0, 10):
         error = EXIT_ERRORS.get(done.returncode, Failed)
@@ -160,10 +169,20 @@ def run_demo(world: World) -> dict[str, Any]:
         ]
         for future in side_by_side:
             future.result()
+    stage("people", lambda: make_people(settings))
     stage("load", lambda: command(["load", str(folder)]))
-    night = stage("night (Airflow DAG)", lambda: run_dag(load(), world.end))
-    run = command(["run", "show"])
-    rows.extend(Row(f"  {step['step']}", step["rows_in"], step["rows_out"], float(step["seconds"] or 0)) for step in run["steps"])
+
+    def night(name: str, business_date: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        dag = stage(name, lambda: run_dag(load(), business_date))
+        run = command(["run", "show"])
+        rows.extend(
+            Row(f"  {step['step']}", step["rows_in"], step["rows_out"], float(step["seconds"] or 0)) for step in run["steps"]
+        )
+        return dag, run
+
+    nights = [night(f"nights to {world.day_before} (Airflow DAG)", world.day_before)]
+    model = stage("credit model", lambda: make_model(settings, world, folder))
+    nights.append(night(f"night of {world.end} (Airflow DAG)", world.end))
     check = stage("check against the answer key", lambda: command(["check", str(folder)]))
     period = world.end[:7]
     bundles = []
@@ -174,14 +193,42 @@ def run_demo(world: World) -> dict[str, Any]:
         command(["report", "verify", bundles[-1]])
     (settings.home / "demo.json").write_text('{"state": "finished"}\n', encoding="utf-8")
     return {
-        "ok": bool(check.get("ok")) and night.get("state") == "success",
+        "ok": bool(check.get("ok")) and all(dag.get("state") == "success" for dag, _ in nights),
         "seconds": round(time.monotonic() - started, 1),
         "rows": [vars(row) for row in rows],
         "check": check,
-        "run": run,
+        "run": nights[-1][1],
+        "model": model,
         "bundles": bundles,
         "page": _page(settings),
+        "passwords": str(settings.secrets_dir / "page_*"),
     }
+
+
+def make_people(settings: Settings) -> dict[str, Any]:
+    """One person of each role, named as the role, whose password lies in ``secrets/page_ROLE``; who is there already stays."""
+    for role in DEMO_ROLES:
+        made = command(["user", "add", role, "--role", role, "--if-missing"])
+        # an interrupted demo may have made the person and not kept the password
+        if made.get("skipped") and not (settings.secrets_dir / f"page_{role}").exists():
+            command(["user", "password", role])
+    return {"rows_out": len(DEMO_ROLES)}
+
+
+def make_model(settings: Settings, world: World, folder: Path) -> dict[str, Any]:
+    """Train a scorecard as the officer, approve it as the checker; a world too small for one goes on without (`refused`)."""
+
+    def signed(arguments: Sequence[str], person: str) -> dict[str, Any]:
+        password = settings.secret(f"page_{person}")
+        environment = {"FUNDWATCH_SPARK_REMOTE": f"sc://localhost:{load().service_address('spark')[1]}"}
+        return command([*arguments, "--as", person, "--password-stdin"], environment, f"{password}\n")
+
+    try:
+        trained = signed(["model", "train", "--to", world.day_before, "--truth", str(folder / "truth" / "pd.csv")], "officer")
+    except BadInput as error:
+        return {"refused": str(error)}
+    signed(["model", "approve", str(trained["model_id"]), "--note", "demonstration"], "checker")
+    return {"rows_in": sum(trained["outcomes"].values()), "rows_out": len(trained["features"]), **trained}
 
 
 def _page(settings: Settings) -> str | None:
@@ -206,7 +253,10 @@ def show(result: dict[str, Any]) -> None:
     for code, counts in sorted(result["check"].get("codes", {}).items()):
         found.add_row(code, *(str(counts[key]) for key in ("planted", "found", "missed", "extra")))
     console.print(found)
+    if model := result["model"].get("model_id"):
+        console.print(f"model     {model}: fundwatch model show {model}", soft_wrap=True)
     console.print(f"page      {result['page'] or 'not started'}")
+    console.print(f"log in as {', '.join(DEMO_ROLES)} (names are roles); passwords in {result['passwords']}", soft_wrap=True)
     for bundle in result["bundles"]:
         console.print(f"figures   {bundle}")
     console.print("stop all  make down")

@@ -67,27 +67,42 @@ def nightly(
 ) -> dict[str, Any]:
     """Open a run (or go on with the same one a killed process left), run its steps, publish it, project it.
 
-    ``{"skipped": true}`` when there is nothing to do. A step that fails leaves the run OPEN and unpublished; a failure after
-    publishing does not unpublish, and is raised too.
+    ``{"skipped": true}`` when there is nothing to do or operators hold the night. A step that fails leaves the run OPEN and
+    unpublished; a failure after publishing does not unpublish, and is raised too.
     """
     from lake import runs
     from lake.lock import exclusive
 
     started = time.monotonic()
     with exclusive(settings):
-        run = runs.open_run(settings, to, from_date, platform_id, known_as_of, resume=True, on_abandon=abandoned(say))
+        try:
+            run = runs.open_run(settings, to, from_date, platform_id, known_as_of, resume=True, on_abandon=abandoned(say))
+        except runs.Held as held:
+            return {"skipped": True, "reason": str(held)}
         if run is None:
             return {"skipped": True, "reason": f"every date up to {to} is published"}
-        say(f"run {run.run_id}: {run.first_date} to {run.last_date}, ledger up to {run.ledger_no_to}")
-        before = {name for name, state in runs.step_states(settings, run.run_id).items() if state == "DONE"}
-        with spark_session(settings, f"night {run.run_id}") as spark:
-            for step in steps():
-                if step.name in before:
-                    say(f"{step.name}: done before")
-                elif not (step.after_publish and run.known_as_of):
-                    done = run_step(settings, runs.get(settings, run.run_id), step, spark)
-                    say(f"{step.name}: {done.rows_in:,} rows in, {done.rows_out:,} out, {done.seconds:.1f} s")
+        carry_on(settings, run, say)
     return shown(runs.show(settings, run.run_id)) | {"total_seconds": round(time.monotonic() - started, 1)}
+
+
+def carry_on(settings: Settings, run: Run, say: Say) -> None:
+    """Run the steps of a run that are not done yet, publish and history included, in one process with one Spark session.
+
+    The caller holds the night's lock. Errors are those of `run_step`.
+    """
+    from lake import runs
+
+    say(f"run {run.run_id}: {run.first_date} to {run.last_date}, ledger up to {run.ledger_no_to}")
+    before = {name for name, state in runs.step_states(settings, run.run_id).items() if state == "DONE"}
+    if before >= {step.name for step in steps()}:
+        return
+    with spark_session(settings, f"night {run.run_id}") as spark:
+        for step in steps():
+            if step.name in before:
+                say(f"{step.name}: done before")
+            elif not (step.after_publish and run.known_as_of):
+                done = run_step(settings, runs.get(settings, run.run_id), step, spark)
+                say(f"{step.name}: {done.rows_in:,} rows in, {done.rows_out:,} out, {done.seconds:.1f} s")
 
 
 def single_step(settings: Settings, name: str, run_id: int) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -15,7 +17,8 @@ from domain.errors import ServiceMissing, WrongUse
 
 PROJECT = Path(__file__).resolve().parent.parent
 DATABASE = "fundwatch"
-ROLES = ("migrator", "service", "jobs", "reader", "catalog")
+ROLES = ("migrator", "service", "jobs", "reader", "catalog", "web")
+LIMITS = ("par30", "par90", "overdue_rate", "top10", "old_breaks")
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,24 @@ class Settings:
     cutoff: time = time(23, 0)
     night_start: time = time(1, 30)
     files_deadline: time = time(4, 0)
+    night_deadline: time = time(7, 0)
     calendar: str = "CN"
     bank_id: str = "BANK"
+    bureau_id: str = "BUREAU"
     clock: str = "system"
     spark_master: str = "local[2]"
     spark_memory: str = "2g"
+    # PEM files of the bank's own key for reports, instead of the one the installation makes itself
+    signing_key: Path | None = None
+    signing_certificate: Path | None = None
+    # where browsers reach the pages through the bank's TLS proxy, such as https://fundwatch.bank.example; empty: loopback HTTP
+    page_origin: str = ""
+    session_idle_s: int = 30 * 60
+    session_max_s: int = 10 * 60 * 60
+    # memory in KiB, passes and lanes of a password's hash
+    argon2: str = "m=65536,t=3,p=4"
+    # limits of the desk's headline figures (`limit_par30 = "0.05"` …): name of the tile → greatest value allowed
+    limits: Mapping[str, Decimal] = field(default_factory=dict, hash=False)
 
     @property
     def landing_dir(self) -> Path:
@@ -68,6 +84,11 @@ class Settings:
         return self.home / "reports"
 
     @property
+    def models_dir(self) -> Path:
+        """Artefacts of trained credit models, ``MODEL_ID.json`` each."""
+        return self.home / "models"
+
+    @property
     def log_dir(self) -> Path:
         """Logs of the services we start."""
         return self.home / "log"
@@ -77,13 +98,21 @@ class Settings:
         """Jars of Spark's extensions and of HBase, fetched at set-up."""
         return self.cache / "jars"
 
+    @property
+    def secrets_dir(self) -> Path:
+        """One file a secret: `FUNDWATCH_SECRETS` (what a container engine mounts) or the home's own folder."""
+        given = os.environ.get("FUNDWATCH_SECRETS")
+        return Path(given) if given else self.home / "secrets"
+
     def secret(self, name: str) -> str:
         """Content of one secret file; ServiceMissing says that `fundwatch up` has not made it yet."""
-        path = self.home / "secrets" / name
+        path = self.secrets_dir / name
         try:
             return path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             raise ServiceMissing(f"{path} is missing: run `fundwatch up` first") from None
+        except PermissionError:
+            raise ServiceMissing(f"{path} may not be read by user {os.geteuid()}") from None
 
     def service_state(self, name: str) -> dict[str, object] | None:
         """What `fundwatch up` wrote of a service it started, or None."""
@@ -167,9 +196,29 @@ def load() -> Settings:
         cutoff=time.fromisoformat(value("cutoff", "23:00")),
         night_start=time.fromisoformat(value("night_start", "01:30")),
         files_deadline=time.fromisoformat(value("files_deadline", "04:00")),
+        night_deadline=time.fromisoformat(value("night_deadline", "07:00")),
         calendar=value("calendar", "CN"),
         bank_id=value("bank_id", "BANK"),
+        bureau_id=value("bureau_id", "BUREAU"),
         clock=value("clock", "system"),
         spark_master=value("spark_master", "local[2]"),
         spark_memory=value("spark_memory", "2g"),
+        signing_key=Path(given).resolve() if (given := value("signing_key", "")) else None,
+        signing_certificate=Path(given).resolve() if (given := value("signing_certificate", "")) else None,
+        page_origin=value("page_origin", "").rstrip("/"),
+        session_idle_s=int(value("session_idle_s", "1800")),
+        session_max_s=int(value("session_max_s", "36000")),
+        argon2=value("argon2", "m=65536,t=3,p=4"),
+        limits={name: _limit(name, given) for name in LIMITS if (given := value(f"limit_{name}", ""))},
     )
+
+
+def _limit(name: str, given: str) -> Decimal:
+    """A limit from its text; WrongUse when it is not a number of zero or more."""
+    try:
+        limit = Decimal(given)
+    except ArithmeticError:
+        raise WrongUse(f"limit_{name} is not a number: {given!r}") from None
+    if not limit.is_finite() or limit < 0:
+        raise WrongUse(f"limit_{name} must be zero or more, not {given}")
+    return limit
