@@ -178,10 +178,9 @@ def staged_web(night: Any, home: Any, published: dict[str, Any]) -> Iterator[str
             for statement in marts.SUMS["loan_snapshot"]:
                 connection.execute(statement.encode(), [run_id])
         connection.execute(
-            """INSERT INTO ops.control (kind, reason, maker, proposed_at)
-               VALUES ('HOLD', 'a sender is being examined', 'ann', now());
-               INSERT INTO ops.control_decision (control_id, decision, checker, decided_at)
-               SELECT control_id, 'APPROVED', 'ben', now() FROM ops.control"""
+            """WITH held AS (
+                 SELECT ops.propose_control('HOLD', null, null, null, null, 'a sender is being examined', 'ann', 'BANK') AS id)
+               SELECT ops.decide_control(id, 'ben', true, null) FROM held"""
         )
     with served(night, FUNDWATCH_DATABASE_URL=address, FUNDWATCH_LIMIT_PAR30="0.02", FUNDWATCH_LIMIT_PAR90="0.12") as web:
         yield web
