@@ -56,7 +56,8 @@ class Visit:
         return self.page.request.get(self.web + path)
 
 
-@pytest.fixture(scope="session")
+# of a module, not of the session: Playwright keeps an event loop running, and beside it nothing else may start one
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
@@ -81,7 +82,7 @@ def _add_people(database: str) -> None:
         users.create(database, f"test-{role}", role, PASSWORD)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in(browser: Browser) -> Callable[[str, str], Any]:
     """Storage state of a browser in which a role has signed in at some pages; signed in once for all tests."""
     states: dict[tuple[str, str], Any] = {}
