@@ -21,7 +21,7 @@ def of(state: Started) -> list[psutil.Process]:
         if abs(psutil.Process(state.pid).create_time() - state.create_time) > CLOCK_SLACK_S:
             return []  # its number was given to another program: nothing of the old session is left
     except psutil.NoSuchProcess:
-        pass
+        pass  # the leader is gone, its session may live on: that is what is looked for
     found: dict[int, psutil.Process] = {}
     for candidate in psutil.process_iter():
         with suppress(ProcessLookupError, PermissionError, psutil.Error):
