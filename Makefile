@@ -40,6 +40,7 @@ check: env
 	$(BIN)/lint-imports
 
 bench: env
+	$(BIN)/fundwatch setup --pages
 	$(BIN)/python -m bench
 
 down:

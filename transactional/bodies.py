@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from datetime import date, datetime
+from functools import cache
 from hashlib import sha256
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -129,15 +131,17 @@ class ClockBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 Body = TypeVar("Body")
-DECODERS: dict[type[Any], msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (Order, Bulk, Registry, ClockBody)
-}
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
 
 
 def decode(kind: type[Body], raw: bytes) -> Body:
     """A body of `kind`; Problem MALFORMED_JSON or BODY_INVALID names the field and position (``movements[0].amount_minor``)."""
     try:
-        body: Body = DECODERS[kind].decode(raw)
+        body: Body = _decoder(cast(Hashable, kind)).decode(raw)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `")
         raise Problem(

@@ -8,12 +8,12 @@ from starlette.responses import Response
 
 from transactional.batch import Submission, of_bulk, of_order
 from transactional.bodies import MOVEMENTS_MAX, Bulk, Order, decode
+from transactional.idempotent import KEY_LENGTH_MAX, idempotency_key
 from transactional.keys import covers
 from transactional.problems import Problem
 from transactional.service import read_body, scope_of, service_of
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
-KEY_LENGTH_MAX = 255
 _KEY = {
     "parameters": [
         {"name": "Idempotency-Key", "in": "header", "required": True, "schema": {"type": "string", "maxLength": KEY_LENGTH_MAX}}
@@ -24,7 +24,7 @@ _KEY = {
 @router.post("", status_code=201, openapi_extra=_KEY)
 async def post_order(request: Request) -> Response:
     """Post one order, whole or not at all; 201 with its ids, business date and time."""
-    scope, key = await scope_of(request), _idempotency_key(request)
+    scope, key = await scope_of(request), idempotency_key(request)
     order = decode(Order, await read_body(request))
     _check(scope, order, "")
     return await _post(request, of_order(scope, key, order))
@@ -33,20 +33,13 @@ async def post_order(request: Request) -> Response:
 @router.post("/bulk", status_code=201, openapi_extra=_KEY)
 async def post_orders(request: Request) -> Response:
     """Post up to 1,000 orders, all of them or none; 201 with their numbers."""
-    scope, key = await scope_of(request), _idempotency_key(request)
+    scope, key = await scope_of(request), idempotency_key(request)
     bulk = decode(Bulk, await read_body(request))
     for index, order in enumerate(bulk.orders):
         _check(scope, order, f"orders[{index}].")
     if sum(len(order.movements) for order in bulk.orders) > MOVEMENTS_MAX:
         raise Problem("BODY_TOO_LARGE", f"a call carries at most {MOVEMENTS_MAX} movements")
     return await _post(request, of_bulk(scope, key, bulk))
-
-
-def _idempotency_key(request: Request) -> str:
-    key = request.headers.get("idempotency-key", "").strip()
-    if not 0 < len(key) <= KEY_LENGTH_MAX or not key.isprintable():
-        raise Problem("IDEMPOTENCY_KEY_MISSING", f"send Idempotency-Key with 1 to {KEY_LENGTH_MAX} printable characters")
-    return key
 
 
 def _check(scope: str, order: Order, where: str) -> None:

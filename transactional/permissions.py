@@ -20,6 +20,10 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "propose_control": frozenset({"officer", "checker"}),
     # the database refuses a checker who is the maker
     "decide_control": frozenset({"checker"}),
+    # four eyes at the service: the kind's own roles decide further (work.kind), and the database refuses one's own proposal
+    "propose_approval": frozenset({"officer", "checker", "admin"}),
+    "decide_approval": frozenset({"checker", "admin"}),
+    "see_approvals": _DESK | {"admin"},
     "manage_users": frozenset({"admin"}),
     # logins, accesses, changes of persons
     "see_audit": frozenset({"auditor", "admin"}),

@@ -135,6 +135,20 @@ WHERE (block_no, previous_hash, first_ledger_no, hash, b.last_ledger_no, b.last_
    IS DISTINCT FROM (expected_no, before, last_before + 1, sha256(before || convert_to(w.content, 'UTF8')), w.last_ledger_no,
                      w.last_movement_id, w.sealed_through)
 ORDER BY block_no""",
+    "the chain of changes holds": r"""
+WITH block AS (
+  SELECT b.*, lag(hash, 1, '\x'::bytea) OVER w AS before, lag(last_change_id, 1, 0::bigint) OVER w AS last_before,
+         row_number() OVER w AS expected_no
+  FROM audit.block b WINDOW w AS (ORDER BY block_no)),
+walked AS (
+  SELECT b.block_no, count(*) AS changes, min(c.change_id) AS first, max(c.change_id) AS last,
+         string_agg(audit.sealed_text(c), E'\n' ORDER BY c.change_id) AS content
+  FROM block b JOIN audit.change c ON c.change_id > b.last_before AND c.change_id <= b.last_change_id GROUP BY b.block_no)
+SELECT format('block %s (change %s to %s)', block_no, first_change_id, last_change_id), 'its hash does not bind its changes'
+FROM block b LEFT JOIN walked w USING (block_no)
+WHERE (block_no, previous_hash, b.changes, first_change_id, last_change_id, hash)
+   IS DISTINCT FROM (expected_no, before, w.changes, w.first, w.last, sha256(before || convert_to(w.content, 'UTF8')))
+ORDER BY block_no""",
 }
 
 

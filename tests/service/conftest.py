@@ -108,6 +108,43 @@ class Api:
         found: dict[str, Any] = answer.json()
         return found
 
+    def staff(self, name: str, role: str) -> dict[str, str]:
+        """Headers of a signed-in person of the bank, made on first use."""
+        token = f"session-of-{name}"
+        with psycopg.connect(self.admin_url) as connection:
+            known = connection.execute("SELECT FROM auth.person WHERE login_name = %s", [name]).fetchone()
+            if known is None:
+                made = connection.execute(
+                    "SELECT auth.create_person(%s, %s, %s, '$argon2id$none', false, NULL)", [name, name, role]
+                )
+                (person_id,) = made.fetchone() or (None,)
+                connection.execute(
+                    """INSERT INTO auth.session (token_hash, person_id, address, expires_at)
+                       VALUES (sha256(%s), %s, 'test', clock_timestamp() + interval '1 hour')""",
+                    [token.encode(), person_id],
+                )
+        return {"Authorization": f"Bearer {token}"}
+
+    def put_down(self, kind: str, subject: str, payload: dict[str, Any], *, by: dict[str, str], **more: Any) -> Any:
+        """Propose as a person."""
+        body = {"kind": kind, "subject": subject, "payload": payload, "reason": "as agreed", **more}
+        return self.client.post("/v1/approvals", json=body, headers={"Idempotency-Key": f"key-{next(self.numbers)}", **by})
+
+    def decide(self, approval: dict[str, Any], *, by: dict[str, str], approve: bool = True, note: str = "looked at it") -> Any:
+        """Decide as a person, on the version in `approval`."""
+        body = {"approve": approve, "payload_hash": approval["payload_hash"], "note": note}
+        path = f"/v1/approvals/{approval['approval_id']}/decision"
+        return self.client.post(path, json=body, headers={"Idempotency-Key": f"key-{next(self.numbers)}", **by})
+
+    def approved(self, kind: str, subject: str, payload: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """Propose as officer ann and approve as checker ben; asserts both, answers what the effect says."""
+        proposed = self.put_down(kind, subject, payload, by=self.staff("ann", "officer"), **more)
+        assert proposed.status_code == 201, proposed.text
+        decided = self.decide(proposed.json(), by=self.staff("ben", "checker"))
+        assert decided.status_code == 201, decided.text
+        result: dict[str, Any] = decided.json()["result"]
+        return result
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query, run by the owner of the tables."""
         with psycopg.connect(self.admin_url) as connection:

@@ -1,0 +1,11 @@
+DROP FUNCTION auth.live_session;
+REVOKE USAGE ON SCHEMA auth FROM service;
+REVOKE INSERT ON api.answer FROM service;
+ALTER TABLE api.answer DROP COLUMN status;
+DROP VIEW outbox.readable, work.approval_state;
+DROP FUNCTION outbox.append, work.decide, work.propose, work.check_person, work.refuse, audit.seal_pending, audit.record;
+DROP TABLE outbox.event, work.decision, work.approval, work.kind, audit.block;
+DROP FUNCTION audit.sealed_text;
+DROP TABLE audit.change;
+DROP FUNCTION audit.refuse_change();
+DROP SCHEMA outbox, work, audit;
