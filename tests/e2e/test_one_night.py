@@ -39,8 +39,8 @@ def test_the_figure_set_is_built_and_verified_offline(night: Any, published: dic
     assert night.command("report", "verify", built["folder"])["ok"] is True
 
 
-def test_five_dates_in_one_pass_and_one_by_one_give_the_same_content(night: Any, published: dict[str, Any]) -> None:
-    dates = [f"2026-08-{day:02d}" for day in range(27, 32)]
+def test_three_dates_in_one_pass_and_one_by_one_give_the_same_content(night: Any, published: dict[str, Any]) -> None:
+    dates = [f"2026-08-{day:02d}" for day in range(29, 32)]
     together, *single = night.unprojected_nights((dates[0], dates[-1]), *((day, day) for day in dates))
     one_by_one: dict[str, Any] = {}
     for content in single:

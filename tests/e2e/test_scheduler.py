@@ -1,6 +1,6 @@
 """Nights that run by themselves: the real scheduler catches up date by date, and loses nothing when it or a task is killed.
 
-One home, one small world of three business dates that lie in the past, so that Airflow's own catch-up drives them.
+One home, one small world of two business dates that lie in the past, so that Airflow's own catch-up drives them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
-DATES = ("2025-09-28", "2025-09-29", "2025-09-30")
+DATES = ("2025-09-29", "2025-09-30")
 WORLD = ("--seed", "11", "--platforms", "1", "--customers", "120", "--history-months", "3", "--days", "2", "--end", DATES[-1])
 AIRFLOW = {"airflow-api", "airflow-triggerer", "airflow-dags", "airflow-scheduler"}
 ENVIRONMENT = {"FUNDWATCH_NIGHT_TO": DATES[-1], "FUNDWATCH_RETRY_S": "3"}
@@ -105,7 +105,7 @@ def scheduled(own_night: Any) -> Iterator[Scheduled]:
 
 @pytest.fixture(scope="module")
 def story(scheduled: Scheduled) -> Story:
-    """The three nights: a step of the first is killed, the scheduler in the middle of the second, the third is left alone."""
+    """Both nights: a step of the first is killed, and the scheduler in the middle of the second."""
     scheduled.wait_until("a step of the first night", lambda: scheduled.step_of(DATES[0], "reconcile") == "RUNNING")
     command = scheduled.command_of("reconcile")
     assert command is not None
@@ -130,16 +130,17 @@ def test_catch_up_publishes_every_date_once_and_in_order(scheduled: Scheduled, s
     nights = scheduled.airflow(
         "select state, start_date, end_date from dag_run where dag_id = 'fundwatch_nightly' order by logical_date"
     )
-    assert [state for state, _, _ in nights] == ["success"] * 3
+    assert [state for state, _, _ in nights] == ["success"] * len(DATES)
     assert all(earlier[2] <= later[1] for earlier, later in itertools.pairwise(nights))
 
 
 def test_a_killed_step_and_a_killed_scheduler_cost_one_more_try_and_nothing_else(scheduled: Scheduled, story: Story) -> None:
     tasks = scheduled.tasks()
     assert {state for state, _ in tasks.values()} == {"success"}
-    assert tasks[DATES[0], "reconcile"] == ("success", 2)
-    assert tasks[DATES[1], "extract"] == ("success", 2)
-    assert {task: tries for (day, task), (_, tries) in tasks.items() if day == DATES[2] and tries != 1} == {}
+    assert {task: tries for task, (_, tries) in tasks.items() if tries != 1} == {
+        (DATES[0], "reconcile"): 2,
+        (DATES[1], "extract"): 2,
+    }
 
 
 def test_a_dead_scheduler_is_told_and_started_again_while_the_others_stay(story: Story) -> None:
