@@ -28,9 +28,16 @@ env: .venv/.ok .venv-airflow/.ok
 demo: env
 	$(BIN)/fundwatch demo
 
+# Tests with homes of their own, which wait for JVMs and for the scheduler most of the time, run beside all others.
+BESIDE := tests/e2e/test_scheduler.py tests/e2e/test_operator_controls.py tests/chaos
+
 test: check
 	$(BIN)/fundwatch setup --pages
-	$(BIN)/pytest --ignore=tests/dags
+	mkdir -p .cache
+	$(BIN)/pytest $(BESIDE) > .cache/beside.log 2>&1 & beside=$$!; \
+	trap 'kill $$beside 2> /dev/null || true' EXIT; \
+	failed=0; $(BIN)/pytest --ignore=tests/dags $(BESIDE:%=--ignore=%) || failed=1; \
+	echo "beside them ran: $(BESIDE)"; wait $$beside || failed=1; cat .cache/beside.log; exit $$failed
 	.venv-airflow/bin/pytest tests/dags --confcutdir=tests/dags -p no:cacheprovider
 
 check: env

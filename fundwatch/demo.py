@@ -11,10 +11,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,67 +143,84 @@ def run_dag(settings: Settings, business_date: str) -> dict[str, Any]:
     return _process([str(python), str(PROJECT / "dags" / "in_process.py"), "fundwatch_nightly", business_date], environment)
 
 
-def run_demo(world: World) -> dict[str, Any]:
-    """The whole demo; returns what the closing table shows and the result of the check against the answer key."""
-    started = time.monotonic()
-    settings = load()
-    os.environ |= {"FUNDWATCH_CLOCK": "simulated", "FUNDWATCH_HOME": str(settings.home)}
-    prepare_home(settings)
-    folder = settings.home / "world"
-    rows: list[Row] = []
+class Stages:
+    """The demo's stages with their counts and seconds, told while they run; `rows` is what the closing table shows."""
 
-    def stage(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.rows: list[Row] = []
+
+    def run(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do `work` as a stage and hand on its result."""
         log.print(f"[bold]{name}[/] …")
         begun = time.monotonic()
         result = work()
         seconds = time.monotonic() - begun
-        rows.append(Row(name, result.get("rows_in"), result.get("rows_out"), seconds))
+        self.rows.append(Row(name, result.get("rows_in"), result.get("rows_out"), seconds))
         log.print(f"[bold]{name}[/] done in {seconds:.1f} s")
         return result
 
-    stage("set up", lambda: command(["setup"]))
-    with ThreadPoolExecutor(3) as pool:
-        side_by_side = [
-            pool.submit(stage, "start services", lambda: command(["up"])),
-            pool.submit(stage, "simulate", lambda: command(["simulate", *world.arguments, "--out", str(folder)])),
-            pool.submit(stage, "prepare airflow", lambda: prepare_airflow(settings)),
-        ]
-        for future in side_by_side:
+    def together(self, works: Mapping[str, Callable[[], dict[str, Any]]]) -> None:
+        """Stages side by side; the first failure is raised once all have ended."""
+        with ThreadPoolExecutor(len(works)) as pool:
+            futures = [pool.submit(self.run, name, work) for name, work in works.items()]
+        for future in futures:
             future.result()
-    stage("people", lambda: make_people(settings))
-    stage("load", lambda: command(["load", str(folder)]))
 
-    def night(name: str, business_date: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        dag = stage(name, lambda: run_dag(load(), business_date))
+    def night(self, name: str, business_date: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A night through the DAG as a stage, and a row for each of its steps; gives the DAG's outcome and the run."""
+        dag = self.run(name, lambda: run_dag(load(), business_date))
         run = command(["run", "show"])
-        rows.extend(
+        self.rows.extend(
             Row(f"  {step['step']}", step["rows_in"], step["rows_out"], float(step["seconds"] or 0)) for step in run["steps"]
         )
         return dag, run
 
-    nights = [night(f"nights to {world.day_before} (Airflow DAG)", world.day_before)]
-    model = stage("credit model", lambda: make_model(settings, world, folder))
-    nights.append(night(f"night of {world.end} (Airflow DAG)", world.end))
-    check = stage("check against the answer key", lambda: command(["check", str(folder)]))
-    period = world.end[:7]
-    bundles = []
-    for number in range(1, world.platforms + 1):
-        arguments = ["--pack", "CN_2017", "--platform", f"P{number:02d}", "--period", period]
-        built = stage(f"figure set P{number:02d}", lambda arguments=arguments: command(["report", "build", *arguments]))  # type: ignore[misc]
-        bundles.append(str(built["folder"]))
-        command(["report", "verify", bundles[-1]])
+
+def run_demo(world: World) -> dict[str, Any]:
+    """The whole demo; returns what the closing table shows and the result of the check against the answer key."""
+    settings, stages = load(), Stages()
+    os.environ |= {"FUNDWATCH_CLOCK": "simulated", "FUNDWATCH_HOME": str(settings.home)}
+    prepare_home(settings)
+    folder = settings.home / "world"
+    stages.run("set up", lambda: command(["setup"]))
+    stages.together(
+        {
+            "start services": lambda: command(["up"]),
+            "simulate": lambda: command(["simulate", *world.arguments, "--out", str(folder)]),
+            "prepare airflow": lambda: prepare_airflow(settings),
+        }
+    )
+    stages.run("people", lambda: make_people(settings))
+    stages.run("load", lambda: command(["load", str(folder)]))
+    first, _ = stages.night(f"nights to {world.day_before} (Airflow DAG)", world.day_before)
+    model = stages.run("credit model", lambda: make_model(settings, world, folder))
+    last, run = stages.night(f"night of {world.end} (Airflow DAG)", world.end)
+    check = stages.run("check against the answer key", lambda: command(["check", str(folder)]))
+    bundles = build_reports(world, stages)
     (settings.home / "demo.json").write_text('{"state": "finished"}\n', encoding="utf-8")
     return {
-        "ok": bool(check.get("ok")) and all(dag.get("state") == "success" for dag, _ in nights),
-        "seconds": round(time.monotonic() - started, 1),
-        "rows": [vars(row) for row in rows],
+        "ok": bool(check.get("ok")) and first.get("state") == last.get("state") == "success",
+        "seconds": round(time.monotonic() - stages.started, 1),
+        "rows": [vars(row) for row in stages.rows],
         "check": check,
-        "run": nights[-1][1],
+        "run": run,
         "model": model,
         "bundles": bundles,
         "page": _page(settings),
         "passwords": str(settings.secrets_dir / "page_*"),
     }
+
+
+def build_reports(world: World, stages: Stages) -> list[str]:
+    """The signed report of each platform for the last month, built and verified; folders of the bundles."""
+    bundles = []
+    for platform_id in (f"P{number:02d}" for number in range(1, world.platforms + 1)):
+        words = ["report", "build", "--pack", "CN_2017", "--platform", platform_id, "--period", world.end[:7]]
+        built = stages.run(f"figure set {platform_id}", partial(command, words))
+        command(["report", "verify", str(built["folder"])])
+        bundles.append(str(built["folder"]))
+    return bundles
 
 
 def make_people(settings: Settings) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import pytest
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 DATES = ("2025-09-29", "2025-09-30")
-WORLD = ("--seed", "11", "--platforms", "1", "--customers", "120", "--history-months", "3", "--days", "2", "--end", DATES[-1])
+WORLD = ("--seed", "11", "--platforms", "1", "--customers", "120", "--history-months", "3", "--days", "1", "--end", DATES[-1])
 AIRFLOW = {"airflow-api", "airflow-triggerer", "airflow-dags", "airflow-scheduler"}
 ENVIRONMENT = {"FUNDWATCH_NIGHT_TO": DATES[-1], "FUNDWATCH_RETRY_S": "3"}
 
