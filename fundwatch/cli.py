@@ -14,6 +14,7 @@ GROUPS = (
     "demo",
     "services",
     "database",
+    "day",
     "user",
     "simulate",
     "night",

@@ -17,6 +17,7 @@ from psycopg.rows import TupleRow, dict_row
 from domain.errors import BadInput, Failed, ServiceMissing
 from fundwatch.settings import Settings
 from lake import operators
+from lake.day_close import close_days
 from lake.manifest import versions
 from lake.postgres import connection
 from lake.publication import Publication, publish
@@ -59,7 +60,8 @@ def open_run(
     that it depends on nothing published later. Waits until the sealer has passed the close of `to`. Older OPEN runs are
     abandoned and named to `on_abandon`; with `resume` one over exactly these dates goes on instead.
 
-    BadInput: a date that is not closed, not there, or after a gap. ServiceMissing: no database, or the sealer is late.
+    Closes the book days up to `to` that are still open: what a night has read does not change under it. Failed: one of them does
+    not balance. BadInput: a date that is not over, not there, or after a gap. ServiceMissing: no database, or the sealer is late.
     Held: operators hold the night (a run with `known_as_of` publishes nothing and is not held).
     """
     asked = _Asked(to, from_date, platform_id, known_as_of)
@@ -70,6 +72,8 @@ def open_run(
         if first is None:
             return None
         ledger_no_to = _watermark(database, settings, asked)
+        if known_as_of is None:
+            close_days(database, settings, to, "nightly")
         with database.transaction():
             database.execute("lock table run.run in share row exclusive mode")
             _not_held(database, asked, until_commit=True)

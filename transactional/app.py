@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fundwatch.settings import Settings
-from transactional import accounts, approvals, clock, health, orders, registry
+from transactional import accounts, approvals, clock, day_close, health, orders, registry
 from transactional.problems import CATALOGUE, MEDIA_TYPE, STATUS_CODES, Problem
 from transactional.service import running
 
@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPI(title="Fundwatch transactional service", version="1", lifespan=lifespan, responses=_declared())
-    for part in (health, clock, registry, accounts, orders, approvals):
+    for part in (health, clock, registry, accounts, orders, approvals, day_close):
         app.include_router(part.router)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _bad_parameter)

@@ -23,6 +23,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     # four eyes at the service: the kind's own roles decide further (work.kind), and the database refuses one's own proposal
     "propose_approval": frozenset({"officer", "checker", "admin"}),
     "decide_approval": frozenset({"checker", "admin"}),
+    "see_days": _DESK | {"admin"},
+    # a close is final; the database lets a day be closed only when its books balance
+    "close_day": frozenset({"officer", "checker"}),
     "see_approvals": _DESK | {"admin"},
     "manage_users": frozenset({"admin"}),
     # logins, accesses, changes of persons

@@ -160,4 +160,8 @@ def _movement(database: Any, number: int, day: date, recorded_at: datetime) -> N
             select {number}, {number}, 1, 'OPENING_BALANCE', s.account_id, i.account_id, 5, 'CNY', {at}
               from registry.account s, registry.account i
              where s.account_no = 'P01-X-SPECIAL' and i.account_no = 'P01-F-INCOME'""",
+        f"""insert into ledger.entry (account_id, account_version, movement_id, amount_minor, balance_after_minor)
+            select account_id, {number}, {number}, side * 5, side * 5 * {number}
+              from (values ('P01-X-SPECIAL', -1), ('P01-F-INCOME', 1)) line (account_no, side)
+              join registry.account using (account_no)""",
     )
