@@ -32,6 +32,7 @@ from transactional.verify import verify
 
 CLIENTS, ACCOUNTS, SECONDS, PGBENCH_SECONDS, PGBENCH_SCALE = 20, 1_000, 6.0, 5, 10
 READY_TIMEOUT_S = 30.0
+HOT_ACCOUNTS, HOT_SECONDS = 10, 3.0
 NAME = "orders_over_http"
 
 
@@ -100,21 +101,21 @@ def register(port: int, key: str) -> None:
     answer.raise_for_status()
 
 
-async def _client(port: int, key: str, client: int, until: float, seconds: list[float]) -> None:
+async def _client(port: int, key: str, client: int, accounts: int, until: float, seconds: list[float]) -> None:
     """Post single orders over one kept connection until the time is over; every answer must be 201."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     number = 0
     while (started := time.perf_counter()) < until:
         number += 1
-        account = (client * 7919 + number * 104729) % ACCOUNTS
+        account = (client * 7919 + number * 104729) % accounts
         body = (
-            f'{{"platform_id":"P01","request_no":"R-{client}-{number}","order_type":"RECHARGE","currency":"CNY","movements":'
+            f'{{"platform_id":"P01","request_no":"R-{accounts}-{client}-{number}","order_type":"RECHARGE","currency":"CNY","movements":'
             f'[{{"movement_type":"RECHARGE","debit_account":"P01-X-CHANNEL-PC01","credit_account":"P01-L-{account:06d}",'
             f'"amount_minor":100}}]}}'
         )
         writer.write(
-            f"POST /v1/orders HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\nIdempotency-Key: {client}-{number}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+            f"POST /v1/orders HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n"
+            f"Idempotency-Key: {accounts}-{client}-{number}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)
@@ -126,11 +127,11 @@ async def _client(port: int, key: str, client: int, until: float, seconds: list[
     writer.close()
 
 
-async def post_orders(port: int, key: str) -> dict[str, Any]:
-    """Orders per second and response times in ms of 20 clients."""
+async def post_orders(port: int, key: str, accounts: int = ACCOUNTS, duration_s: float = SECONDS) -> dict[str, Any]:
+    """Orders per second and response times in ms of 20 clients that credit `accounts` accounts in turn."""
     seconds: list[float] = []
     started = time.perf_counter()
-    await asyncio.gather(*(_client(port, key, client, started + SECONDS, seconds) for client in range(CLIENTS)))
+    await asyncio.gather(*(_client(port, key, client, accounts, started + duration_s, seconds) for client in range(CLIENTS)))
     took = time.perf_counter() - started
     cuts = quantiles(seconds, n=100)
     return {
@@ -174,6 +175,7 @@ def main() -> None:
             before = [cpu_seconds(pid) for pid in (service_pid, server.pid)]
             measured = asyncio.run(post_orders(port, key))
             used = [cpu_seconds(pid) - start for pid, start in zip((service_pid, server.pid), before, strict=True)]
+            hot = asyncio.run(post_orders(port, key, HOT_ACCOUNTS, HOT_SECONDS))
         verdict = verify(settings.database_url("service"))
         figures = {
             "what": "POST /v1/orders, one movement each, group commit, fsync on, beside pgbench TPC-B (prepared) in the same run",
@@ -185,6 +187,7 @@ def main() -> None:
             "postgres_cpu_ms": round(used[1] * 1000 / measured["orders"], 2),
             "pgbench_tps": tps,
             "orders_per_pgbench_transaction": round(measured["orders_per_second"] / tps, 2),
+            "orders_per_second_to_10_accounts": hot["orders_per_second"],
             "ledger_faults": len(verdict.faults),
             "movements": verdict.movements,
             "sealed": verdict.sealed,

@@ -1,9 +1,11 @@
-"""What one call of the posting functions carries: orders taken apart into flat lists, numbered from 0 by `o`."""
+"""What one call of the posting functions carries: typed lists for the fast path, JSON for the careful one (decision 0011)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -24,11 +26,20 @@ class Submission:
     key: str
     body: bytes
     orders: Sequence[Order]
+    # a bulk call whose orders are judged one by one
+    is_each: bool = False
 
     @property
     def identity(self) -> tuple[str, str, str]:
         """What the idempotency key is unique in."""
         return self.scope, self.endpoint, self.key
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the fast path may take it: no reversal, no capture, one verdict for all."""
+        return not self.is_each and all(
+            order.reverses_request_no is None and order.capture_holds is msgspec.UNSET for order in self.orders
+        )
 
 
 def of_order(scope: str, key: str, order: Order) -> Submission:
@@ -37,8 +48,72 @@ def of_order(scope: str, key: str, order: Order) -> Submission:
 
 
 def of_bulk(scope: str, key: str, bulk: Bulk) -> Submission:
-    """A submission of many orders, all or nothing."""
-    return Submission(BULK, scope, key, canonical(bulk), bulk.orders)
+    """A submission of many orders, all or nothing unless the call says otherwise."""
+    return Submission(BULK, scope, key, canonical(bulk), bulk.orders, bulk.atomic is False)
+
+
+def lists(settings: Settings, submissions: Sequence[Submission]) -> list[Any]:
+    """Arguments of `ledger.post_fast`: either single orders, each with its key, or one bulk submission; all of them plain."""
+    orders = [order for submission in submissions for order in submission.orders]
+    legs = [(o, order, seq, leg) for o, order in enumerate(orders, 1) for seq, leg in enumerate(order.movements, 1)]
+    counts = [len(order.movements) for order in orders]
+    firsts = [0] * len(orders)
+    for place in range(1, len(orders)):
+        firsts[place] = firsts[place - 1] + counts[place - 1]
+    return [
+        settings.zone.key,
+        timedelta(hours=settings.cutoff.hour, minutes=settings.cutoff.minute, seconds=settings.cutoff.second),
+        submissions[0].endpoint,
+        submissions[0].endpoint == BULK,
+        [order.platform_id for order in orders],
+        [order.request_no for order in orders],
+        [order.order_type for order in orders],
+        [order.currency for order in orders],
+        [f"key:{submission.scope}" for submission in submissions for _ in submission.orders],
+        [
+            sum(leg.amount_minor for leg in order.movements) + sum(hold.amount_minor for hold in order.place_holds)
+            for order in orders
+        ],
+        firsts,
+        counts,
+        _times([order.simulated_at for order in orders]),
+        _times([order.effective_at for order in orders]),
+        [o for o, _, _, _ in legs],
+        [seq for _, _, seq, _ in legs],
+        [leg.movement_type for _, _, _, leg in legs],
+        [leg.debit_account for _, _, _, leg in legs],
+        [leg.credit_account for _, _, _, leg in legs],
+        [leg.amount_minor for _, _, _, leg in legs],
+        [leg.loan_no for _, _, _, leg in legs],
+        [leg.issue_no for _, _, _, leg in legs],
+        [leg.component for _, _, _, leg in legs],
+        [leg.claim_no for _, _, _, leg in legs],
+        [order.platform_id for _, order, _, _ in legs],
+        [order.currency for _, order, _, _ in legs],
+        [order.order_type for _, order, _, _ in legs],
+        *_holds(orders),
+        [submission.scope for submission in submissions],
+        [submission.key for submission in submissions],
+        [sha256(submission.body).digest() for submission in submissions],
+        [submission.body.decode() for submission in submissions],
+    ]
+
+
+def _times(times: list[Any]) -> list[Any] | None:
+    return times if any(times) else None
+
+
+def _holds(orders: Sequence[Order]) -> list[list[Any]]:
+    """Columns of the holds: order, event, number, account, amount, expiry, platform, currency."""
+    rows: list[tuple[Any, ...]] = []
+    for o, order in enumerate(orders, 1):
+        for hold_no in order.release_holds:
+            rows.append((o, "RELEASE", hold_no, None, None, None, order.platform_id, order.currency))
+        for hold in order.place_holds:
+            expires_at = None if hold.expires_at is msgspec.UNSET else hold.expires_at
+            row = (o, "PLACE", hold.hold_no, hold.account, hold.amount_minor, expires_at, order.platform_id, order.currency)
+            rows.append(row)
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * 8
 
 
 def batch(settings: Settings, submissions: Sequence[Submission]) -> dict[str, Any]:
@@ -53,10 +128,11 @@ def batch(settings: Settings, submissions: Sequence[Submission]) -> dict[str, An
             {"o": index, "scope": submission.scope, "key": submission.key, "hash": digest(body), "body": body.decode()}
         )
         for order in submission.orders:
-            _take_apart(order, len(orders), orders, movements, holds)
+            _take_apart(order, len(orders), f"key:{submission.scope}", orders, movements, holds)
     return {
         "endpoint": submissions[0].endpoint,
         "bulk": submissions[0].endpoint == BULK,
+        "each": submissions[0].is_each,
         "zone": str(settings.zone),
         "cutoff": settings.cutoff.isoformat(),
         "answers": answers,
@@ -72,7 +148,12 @@ def encode(batches: Any) -> str:
 
 
 def _take_apart(
-    order: Order, o: int, orders: list[dict[str, Any]], movements: list[dict[str, Any]], holds: list[dict[str, Any]]
+    order: Order,
+    o: int,
+    entered_by: str,
+    orders: list[dict[str, Any]],
+    movements: list[dict[str, Any]],
+    holds: list[dict[str, Any]],
 ) -> None:
     orders.append(
         {
@@ -84,25 +165,14 @@ def _take_apart(
             "reverses_request_no": order.reverses_request_no,
             "simulated_at": order.simulated_at,
             "effective_at": order.effective_at,
+            "entered_by": entered_by,
         }
     )
     for seq, movement in enumerate(order.movements, 1):
-        movements.append(
-            {
-                "o": o,
-                "seq": seq,
-                "movement_type": movement.movement_type,
-                "debit_account": movement.debit_account,
-                "credit_account": movement.credit_account,
-                "amount_minor": movement.amount_minor,
-                "loan_no": movement.loan_no,
-                "issue_no": movement.issue_no,
-                "component": movement.component,
-                "claim_no": movement.claim_no,
-            }
-        )
+        movements.append({"o": o, "seq": seq, **msgspec.to_builtins(movement)})
     for position, hold_no in enumerate(order.release_holds):
         holds.append({"o": o, "position": position, "hold_no": hold_no, "event_type": "RELEASE"})
+    for position, capture in enumerate(order.capture_holds or ()):
+        holds.append({"o": o, "position": position, "event_type": "CAPTURE", **msgspec.to_builtins(capture)})
     for position, hold in enumerate(order.place_holds):
-        placed = {"hold_no": hold.hold_no, "account": hold.account, "amount_minor": hold.amount_minor}
-        holds.append({"o": o, "position": position, "event_type": "PLACE", **placed})
+        holds.append({"o": o, "position": position, "event_type": "PLACE", **msgspec.to_builtins(hold)})

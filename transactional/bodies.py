@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Hashable
-from datetime import date, datetime
+from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -18,7 +20,6 @@ TextId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:#-]{1,64}\Z")]
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\Z")]
 Amount = Annotated[int, msgspec.Meta(gt=0, le=MAX_AMOUNT_MINOR)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-ROWS_MAX = 5_000
 BULK_MAX = 1_000
 MOVEMENTS_MAX = 10_000
 
@@ -42,6 +43,19 @@ class Hold(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     hold_no: TextId
     account: TextId
     amount_minor: Amount
+    # left out rather than null, here and below: bodies of before keep their canonical form, so their keys replay
+    expires_at: Moment | msgspec.UnsetType = msgspec.UNSET
+
+
+class Capture(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Take a part of a hold, or all that remains, for what the order spends; `final` lets go of the rest."""
+
+    hold_no: TextId
+    amount_minor: Amount | None = None
+    final: bool = False
+
+
+Captures = Annotated[list[Capture], msgspec.Meta(min_length=1, max_length=MOVEMENTS_MAX)]
 
 
 class Order(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -57,71 +71,14 @@ class Order(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     reverses_request_no: TextId | None = None
     simulated_at: Moment | None = None
     effective_at: Moment | None = None
+    capture_holds: Captures | msgspec.UnsetType = msgspec.UNSET
 
 
 class Bulk(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Up to 1,000 orders, all of them or none."""
+    """Up to 1,000 orders, all of them or none; with `atomic` false each has a verdict of its own."""
 
     orders: Annotated[list[Order], msgspec.Meta(min_length=1, max_length=BULK_MAX)]
-
-
-class Platform(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A marketplace whose money the bank keeps."""
-
-    platform_id: TextId
-    name: Label
-    legal_name: Label
-    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")]
-    pack_id: TextId
-    onboarded_on: date
-
-
-class PaymentCompany(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A payment channel and the platforms it serves."""
-
-    paycom_id: TextId
-    name: Label
-    platform_ids: list[TextId] = []
-
-
-class Party(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A person or firm; one party may be a customer of several platforms."""
-
-    party_ref: TextId
-    party_type: TextId
-    id_hash: Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z")]
-    name_masked: Label
-    phone_masked: Label | None = None
-
-
-class Customer(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A party as one platform knows it."""
-
-    platform_id: TextId
-    customer_no: TextId
-    party_ref: TextId
-    roles: list[TextId]
-    opened_on: date
-
-
-class SubAccount(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A sub-account of a customer or of the platform (spec 02 section 2.4)."""
-
-    account_no: TextId
-    platform_id: TextId
-    account_role: TextId
-    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")]
-    customer_no: TextId | None = None
-
-
-class Registry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Rows to register; every list may be left out."""
-
-    platforms: list[Platform] = []
-    payment_companies: list[PaymentCompany] = []
-    parties: list[Party] = []
-    customers: list[Customer] = []
-    sub_accounts: list[SubAccount] = []
+    atomic: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class ClockBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -150,6 +107,34 @@ def decode(kind: type[Body], raw: bytes) -> Body:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem("MALFORMED_JSON", f"the body is not JSON: {error}") from None
     return body
+
+
+_NAME = re.compile(rb'"[^"\\]*"\s*:')
+
+
+def check_names(raw: bytes) -> None:
+    """Problem DUPLICATE_FIELD when an object of a decoded body names a field twice; readers differ in which value counts."""
+    if b"\\" not in raw:  # else escapes can spell a name, or a quote, in many ways
+        names = _NAME.findall(raw)
+        if len(names) == len(set(names)) or len(names) == _names_in(msgspec.json.decode(raw)):
+            return
+    json.loads(raw, object_pairs_hook=_without_duplicates)
+
+
+def _names_in(value: Any) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum(_names_in(part) for part in value.values() if isinstance(part, (dict, list)))
+    return sum(_names_in(part) for part in value if isinstance(part, (dict, list)))
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(names) != len(set(names)):
+        raise _duplicate(next(name for name in names if names.count(name) > 1))
+
+
+def _duplicate(name: str) -> Problem:
+    return Problem("DUPLICATE_FIELD", f"an object names {name} twice", field=name)
 
 
 def canonical(body: msgspec.Struct) -> bytes:

@@ -14,16 +14,17 @@ import asyncpg
 import msgspec
 
 from fundwatch.settings import Settings
-from transactional.batch import BULK, Submission, batch, encode
+from transactional.batch import BULK, Submission, batch, encode, lists
 from transactional.bodies import differing_fields
 from transactional.problems import Problem
 
 ORDERS_A_CALL_MAX = 256
 QUEUE_MAX = 4_096
+QUEUE_BYTES_MAX = 64 * 1024 * 1024
 CALL_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
 LOST = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError, TimeoutError)
-POST_ALL = "SELECT ledger.post_all($1::jsonb)"
+POST_FAST = f"SELECT ledger.post_fast({', '.join(f'${place}' for place in range(1, 40))})"
 POST_EACH = "SELECT verdict, answer, code, detail, body FROM ledger.post_each($1::jsonb)"
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Poster:
         self._settings = settings
         self._queue_max = queue_max
         self._queue: deque[Waiting] = deque()
+        self._queued_bytes = 0
         self._in_flight: set[tuple[str, str, str]] = set()
         self._waiting = asyncio.Event()
         self._connection: Any = None
@@ -72,11 +74,12 @@ class Poster:
         """
         if submission.identity in self._in_flight:
             raise Problem("IN_FLIGHT", f"Idempotency-Key {submission.key} is being worked on")
-        if len(self._queue) >= self._queue_max:
-            raise Problem("QUEUE_FULL", f"{self._queue_max} requests are waiting")
+        if len(self._queue) >= self._queue_max or self._queued_bytes > QUEUE_BYTES_MAX:
+            raise Problem("QUEUE_FULL", f"{len(self._queue)} requests are waiting")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._in_flight.add(submission.identity)
         self._queue.append((submission, future))
+        self._queued_bytes += len(submission.body)
         self._waiting.set()
         return future
 
@@ -98,11 +101,16 @@ class Poster:
                 self._waiting.clear()
 
     def _take(self) -> list[Waiting]:
-        """A bulk request alone, or as many single orders as may go together."""
+        """A bulk request alone, or as many single orders of one path (fast or careful) as stand in a row."""
         taken = [self._queue.popleft()]
-        if taken[0][0].endpoint != BULK:
+        first = taken[0][0]
+        if first.endpoint != BULK:
+            is_plain = first.is_plain
             while self._queue and len(taken) < ORDERS_A_CALL_MAX and self._queue[0][0].endpoint != BULK:
+                if self._queue[0][0].is_plain != is_plain:
+                    break
                 taken.append(self._queue.popleft())
+        self._queued_bytes -= sum(len(submission.body) for submission, _ in taken)
         return taken
 
     def _answer_all(self, taken: Sequence[Waiting], outcomes: Sequence[Answer | Problem]) -> None:
@@ -125,20 +133,33 @@ class Poster:
             log.warning("no connection to the database: %s", error)
             return [Problem("DATABASE_MISSING", "the database does not answer")] * len(submissions)
         try:
-            if submissions[0].endpoint != BULK:
+            if submissions[0].is_plain:
                 try:
-                    texts = await connection.fetchval(
-                        POST_ALL, encode(batch(self._settings, submissions)), timeout=CALL_TIMEOUT_S
-                    )
+                    texts = await connection.fetchval(POST_FAST, *lists(self._settings, submissions), timeout=CALL_TIMEOUT_S)
                     return [Answer(text, False) for text in texts]
-                except asyncpg.PostgresError as error:
+                except asyncpg.PostgresError as error:  # a doubt; nothing was kept, and the careful path says why
                     if isinstance(error, LOST):
                         raise
+                    log.debug("%d requests are judged carefully: %s", len(submissions), error)
             return await self._post_carefully(connection, submissions)
         except LOST as error:
             log.warning("connection lost during a batch: %s", error)
             await self._disconnect()
             return [Problem("OUTCOME_UNKNOWN", "the database did not answer")] * len(submissions)
+
+    async def rehearse(self, pool: Any, submission: Submission) -> Answer:
+        """What posting a request would answer now; nothing is kept. Raises the Problem that posting it would."""
+        async with pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                row = await connection.fetchrow(POST_EACH, encode([batch(self._settings, [submission])]), timeout=CALL_TIMEOUT_S)
+            finally:
+                await transaction.rollback()
+        outcome = _outcome(submission, row)
+        if isinstance(outcome, Problem):
+            raise outcome
+        return outcome
 
     async def _post_carefully(self, connection: Any, submissions: Sequence[Submission]) -> list[Answer | Problem]:
         """One verdict each; on an unexpected error halve the call, so that one bad request does not fail the others."""

@@ -147,6 +147,7 @@ def written(api: Any) -> Any:
         "UPDATE ledger.movement SET movement_type = 'OPENING_BALANCE' WHERE movement_id = 1",
         "UPDATE ledger.movement SET currency = 'USD' WHERE movement_id = 1",
         "UPDATE ledger.movement SET reversal_of = NULL WHERE reversal_of IS NOT NULL",
+        "UPDATE ledger.trade_order SET entered_by = 'key:P09' WHERE order_id = (SELECT min(order_id) FROM ledger.movement)",
         "UPDATE ledger.trade_order SET request_no = 'X' WHERE order_id = (SELECT min(order_id) FROM ledger.movement)",
         "UPDATE ledger.trade_order SET amount_minor = 1",
         "UPDATE ledger.trade_order SET business_date = business_date + 1",
@@ -170,7 +171,10 @@ def test_a_changed_column_is_found_and_its_row_named(written: Any, tampering: st
     with psycopg.connect(written.admin_url) as owner:
         for table in ("movement", "trade_order", "entry", "hold_event", "seal", "seal_block"):
             owner.execute(f"ALTER TABLE ledger.{table} DISABLE TRIGGER USER".encode())
-        assert owner.execute(tampering.encode()).rowcount > 0
+        try:
+            assert owner.execute(tampering.encode()).rowcount > 0
+        except psycopg.errors.IntegrityError:  # a constraint notices it first
+            return
     faults = verify(written.service_url).faults
     assert faults and all(any(character.isdigit() for character in fault.row) for fault in faults)
 
