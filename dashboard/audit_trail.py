@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 import psycopg
 from psycopg.rows import dict_row
 
+from transactional.access_log import KINDS
+
 ROWS_SHOWN = 100
 _IN_MEMORY_BYTES = 4_000_000
 _BATCH_ROWS = 5_000
@@ -35,26 +37,40 @@ TRAILS: dict[str, Trail] = {
         """SELECT attempt_id AS id, at, login_name AS who, outcome AS kind, address FROM auth.login_attempt
            LEFT JOIN auth.person USING (person_id)""",
         ("at", "who", "kind", "address"),
-        ("SUCCEEDED", "FAILED", "LOCKED", "TRIED"),
+        ("SUCCEEDED", "FAILED", "LOCKED", "TRIED", "CODE_ASKED"),
     ),
     "accesses": Trail(
         """SELECT access_id AS id, at, login_name AS who, kind, subject, row_count, path, address, session_id FROM auth.access_log
            LEFT JOIN auth.person USING (person_id)""",
         ("at", "who", "kind", "subject", "row_count", "path", "address", "session_id"),
-        ("ACCOUNT_SEEN", "LOAN_SEEN", "PERSON_SEEN", "EXPORT", "REFUSED"),
+        KINDS,
     ),
     "changes": Trail(
         """SELECT event_id AS id, at, person.login_name AS who, kind, before::text, after::text,
              coalesce(actor.login_name, 'console') AS actor
            FROM auth.person_event JOIN auth.person USING (person_id) LEFT JOIN auth.person actor ON actor.person_id = actor_id""",
         ("at", "who", "kind", "before", "after", "actor"),
-        ("CREATED", "PASSWORD_SET", "ROLE_CHANGED", "DISABLED", "ENABLED"),
+        (
+            *("CREATED", "PASSWORD_SET", "ROLE_CHANGED", "DISABLED", "ENABLED"),
+            *("SECOND_FACTOR_SET", "SECOND_FACTOR_RESET", "RECOVERY_CODE_USED"),
+        ),
     ),
     "sessions": Trail(
         """SELECT session_id AS id, session.created_at AS at, login_name AS who, coalesce(end_reason, 'OPEN') AS kind,
              last_seen_at, ended_at, session.address FROM auth.session JOIN auth.person USING (person_id)""",
         ("at", "who", "kind", "last_seen_at", "ended_at", "address"),
-        ("OPEN", "LOGOUT", "IDLE", "EXPIRED", "REPLACED", "PASSWORD_SET", "ROLE_CHANGED", "DISABLED"),
+        (
+            "OPEN",
+            "LOGOUT",
+            "IDLE",
+            "EXPIRED",
+            "REPLACED",
+            "PASSWORD_SET",
+            "ROLE_CHANGED",
+            "DISABLED",
+            "SECOND_FACTOR_SET",
+            "SECOND_FACTOR_RESET",
+        ),
     ),
 }
 

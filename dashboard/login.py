@@ -14,11 +14,26 @@ from dashboard.forms import Form, posted
 from dashboard.navigation import start_of
 from dashboard.paths import LOGIN, local_path
 from dashboard.rendering import Language, Renderer
-from dashboard.session import Person, address_of, connections, cookie_name, door, is_secure, require, set_cookie, signed_in, to
+from dashboard.session import (
+    Person,
+    address_of,
+    connections,
+    cookie_name,
+    door,
+    is_secure,
+    needs_second_factor,
+    require,
+    set_cookie,
+    settings_of,
+    signed_in,
+    to,
+)
 from fundwatch.settings import Settings
-from transactional import sessions, users
+from transactional import second_factor, sessions, users
 
 VISIT = "fw_visit"
+# who carries it gave the right password a moment ago; the one-time code is still to come
+HALF = "fw_half"
 Someone = Annotated[Person, Depends(require("own_account"))]
 Posted = Annotated[Form, Depends(posted)]
 
@@ -56,22 +71,37 @@ def routes(settings: Settings, render: Renderer) -> APIRouter:
         visit = request.cookies.get(cookie_name(request, VISIT), "")
         if not visit or not hmac.compare_digest(_visit_token(visit).encode(), given.get("csrf", "").encode()):
             return form(request, lang, back, 403, message="error_csrf")
-        name = given.get("name", "").strip().lower()
+        name, half = given.get("name", "").strip().lower(), request.cookies.get(cookie_name(request, HALF), "")
+        by_code = "code" in given
         try:
             with door(request).lend() as connection:
-                person = users.authenticate(
-                    connection, name, given.get("password", ""), address=address_of(request), one_time_too=True
+                person = (
+                    _by_code(request, connection, half, given["code"])
+                    if by_code
+                    else _by_password(request, connection, name, given)
                 )
                 token = _new_session(request, person, connection, settings)
+        except users.CodeNeeded:
+            with door(request).lend() as connection:
+                half = second_factor.half_signed_in(settings, name, users.credentials(connection, name).password_hash or "")
+            response = form(request, lang, back, ask_code=True)
+            set_cookie(request, response, cookie_name(request, HALF), half)
+            return response
         except users.TooManyAttempts as wait:
-            response = form(request, lang, back, 429, message="too_many_attempts", wait_s=wait.wait_s, name=name)
+            response = form(
+                request, lang, back, 429, message="too_many_attempts", wait_s=wait.wait_s, name=name, ask_code=by_code
+            )
             response.headers["Retry-After"] = str(wait.wait_s)
             return response
+        except HalfOver:
+            return form(request, lang, back, 401, message="code_too_late")
         except users.NotAuthenticated:
-            return form(request, lang, back, 401, message="wrong_login", name=name)
+            return form(request, lang, back, 401, message="wrong_code" if by_code else "wrong_login", name=name, ask_code=by_code)
         target = back if back not in ("", "/") else f"{start_of(person)}?{urlencode({'lang': lang})}"
-        response = to(f"/account?{urlencode({'lang': lang})}" if person.must_change_password else target)
+        to_account = person.must_change_password or needs_second_factor(request, person)
+        response = to(f"/account?{urlencode({'lang': lang})}" if to_account else target)
         set_cookie(request, response, cookie_name(request), token)
+        response.delete_cookie(cookie_name(request, HALF), path="/", httponly=True, samesite="strict", secure=is_secure(request))
         return response
 
     @router.post("/logout")
@@ -84,6 +114,23 @@ def routes(settings: Settings, render: Renderer) -> APIRouter:
         return response
 
     return router
+
+
+class HalfOver(Exception):
+    """The password was right too long ago, or never here: begin again."""
+
+
+def _by_password(request: Request, connection: users.Connection, name: str, given: Form) -> Person:
+    return users.authenticate(connection, name, given.get("password", ""), address=address_of(request), one_time_too=True)
+
+
+def _by_code(request: Request, connection: users.Connection, half: str, code: str) -> Person:
+    """The person whose password was right a moment ago, by the one-time code."""
+    name = second_factor.name_of_half(half)
+    password_hash = users.credentials(connection, name).password_hash or ""
+    if not second_factor.is_half_signed_in(settings_of(request), half, password_hash):
+        raise HalfOver
+    return users.authenticate_by_code(connection, name, code, address_of(request))
 
 
 def _new_session(request: Request, person: Person, connection: users.Connection, settings: Settings) -> str:

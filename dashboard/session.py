@@ -53,6 +53,10 @@ class MustChangePassword(Exception):
     """The person signed in with a one-time password and has not chosen their own yet."""
 
 
+class MustSetSecondFactor(MustChangePassword):
+    """The person's role signs in with a second factor (setting `second_factor_roles`), and none is set up yet."""
+
+
 def require(permission: str) -> Callable[..., Person]:
     """FastAPI dependency: the signed-in person, who has `permission` (a key of `transactional.permissions.PERMISSIONS`).
 
@@ -69,8 +73,11 @@ def require(permission: str) -> Callable[..., Person]:
         if request.method not in SAFE_METHODS and not _token_is_right(request, form):
             note(request, "REFUSED", "csrf")
             raise NotAllowed("error_csrf")
-        if live.person.must_change_password and permission != "own_account":
-            raise MustChangePassword
+        if permission != "own_account":
+            if live.person.must_change_password:
+                raise MustChangePassword
+            if needs_second_factor(request, live.person):
+                raise MustSetSecondFactor
         if not allows(live.person.role, permission):
             note(request, "REFUSED", permission)
             raise NotAllowed
@@ -78,6 +85,11 @@ def require(permission: str) -> Callable[..., Person]:
 
     guard.permission = permission  # type: ignore[attr-defined]
     return guard
+
+
+def needs_second_factor(request: Request, person: Person) -> bool:
+    """Whether the person's role demands a second factor that is not there yet."""
+    return person.role in settings_of(request).second_factor_roles and not person.has_second_factor
 
 
 def signed_in(request: Request) -> sessions.Live | None:

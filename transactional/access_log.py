@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-KINDS = ("ACCOUNT_SEEN", "LOAN_SEEN", "PERSON_SEEN", "EXPORT", "REFUSED")
+KINDS = ("ACCOUNT_SEEN", "LOAN_SEEN", "PERSON_SEEN", "CUSTOMER_SEEN", "USERS_SEEN", "AUDIT_SEEN", "EXPORT", "REFUSED")
 TEXT_MAX = 512
 
 

@@ -26,6 +26,10 @@ class NotAuthenticated(BadInput):
     """Name and password do not belong to an enabled person (which of them is wrong is never said)."""
 
 
+class CodeNeeded(NotAuthenticated):
+    """The password is right, and this person signs in with a one-time code besides."""
+
+
 class TooManyAttempts(NotAuthenticated):
     """Too many wrong passwords for this name or from this address; `wait_s` seconds to wait."""
 
@@ -36,9 +40,14 @@ class TooManyAttempts(NotAuthenticated):
 
 @dataclass
 class Attempt:
-    """One attempt under way; `succeeded` is what it will be remembered as."""
+    """One attempt under way; `succeeded` is what it will be remembered as.
+
+    `awaits_code`: the password was right and nothing more was given. It counts neither as failure nor as success: a success would
+    let who knows the password try codes without end.
+    """
 
     succeeded: bool = False
+    awaits_code: bool = False
 
 
 def name_key(name: str) -> bytes:
@@ -59,4 +68,7 @@ def attempt(connection: psycopg.Connection[Any], name: str, address: str) -> Ite
         raise TooManyAttempts(int(row[1]))
     judged = Attempt()
     yield judged
-    connection.execute("SELECT auth.end_attempt(%s, %s)", (row[0], judged.succeeded))
+    if judged.awaits_code:
+        connection.execute("SELECT auth.await_code(%s)", (row[0],))
+    else:
+        connection.execute("SELECT auth.end_attempt(%s, %s)", (row[0], judged.succeeded))

@@ -25,6 +25,8 @@ LENGTH_MAX = 256
 AT_ONCE = 2
 PATIENCE_S = 5.0
 PRODUCTION = "m=65536,t=3,p=4"
+# what stands in the database for a person who has no password yet: no password belongs to it
+UNUSABLE = "$argon2id$none given"
 _PARAMETERS = re.compile(r"m=(\d{1,7}),t=(\d{1,2}),p=(\d{1,2})")
 _AROUND = "0-9@!$"
 _SWAPS = str.maketrans("@4301!5$7", "aaeoiisst")

@@ -1,4 +1,4 @@
-"""Sessions of the pages: a random token in the browser, its sha256 in the database, ended there and nowhere else."""
+"""Sessions of people: a random token in the browser or client, its sha256 in the database, ended there and nowhere else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from transactional.login_attempts import NotAuthenticated
 from transactional.users import Person
 
 TOKEN_BYTES = 32
@@ -26,13 +27,16 @@ class Live:
 
 
 def begin(connection: Connection, person: Person, address: str, max_s: int) -> str:
-    """Begin a session that ends after `max_s` seconds at the latest; returns its token, the only time it is seen."""
+    """Begin a session that ends after `max_s` seconds at the latest; returns its token, the only time it is seen.
+
+    NotAuthenticated for a person who was disabled since the password was looked at.
+    """
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    connection.execute(
-        """INSERT INTO auth.session (token_hash, person_id, address, expires_at)
-           VALUES (%s, %s, %s, clock_timestamp() + make_interval(secs => %s))""",
-        (token_hash(token), person.user_id, address, max_s),
-    )
+    made = connection.execute(
+        "SELECT auth.begin_session(%s, %s, %s, %s)", (token_hash(token), person.user_id, address, max_s)
+    ).fetchone()
+    if made is None or made[0] is None:
+        raise NotAuthenticated("the person was disabled a moment ago")
     return token
 
 
@@ -43,6 +47,8 @@ def find(connection: Connection, token: str, idle_s: int) -> Live | None:
     """
     row = connection.execute(
         """SELECT session_id, person_id, login_name, role, display_name, must_change,
+                  EXISTS (SELECT FROM auth.second_factor_state f
+                          WHERE f.person_id = person.person_id AND f.confirmed_at IS NOT NULL),
                   CASE WHEN expires_at <= clock_timestamp() THEN 'EXPIRED'
                        WHEN last_seen_at <= clock_timestamp() - make_interval(secs => %(idle_s)s) THEN 'IDLE' END AS over,
                   last_seen_at < clock_timestamp() - make_interval(secs => %(touch_s)s) AS untouched
@@ -52,7 +58,7 @@ def find(connection: Connection, token: str, idle_s: int) -> Live | None:
     ).fetchone()
     if row is None:
         return None
-    session_id, user_id, name, role, display_name, must_change, over, untouched = row
+    session_id, user_id, name, role, display_name, must_change, has_factor, over, untouched = row
     if over:
         end(connection, token, over)
         return None
@@ -60,16 +66,13 @@ def find(connection: Connection, token: str, idle_s: int) -> Live | None:
         connection.execute(
             "UPDATE auth.session SET last_seen_at = clock_timestamp() WHERE session_id = %s AND ended_at IS NULL", (session_id,)
         )
-    return Live(session_id, Person(user_id, name, role, display_name, must_change))
+    return Live(session_id, Person(user_id, name, role, display_name, must_change, has_factor))
 
 
 def end(connection: Connection, token: str, reason: str) -> bool:
     """End the session of a token (`reason` LOGOUT, REPLACED, IDLE or EXPIRED); False when there was none in force."""
-    ended = connection.execute(
-        "UPDATE auth.session SET ended_at = clock_timestamp(), end_reason = %s WHERE token_hash = %s AND ended_at IS NULL",
-        (reason, token_hash(token)),
-    )
-    return ended.rowcount == 1
+    ended = connection.execute("SELECT auth.end_session(%s, %s)", (token_hash(token), reason)).fetchone()
+    return ended is not None and bool(ended[0])
 
 
 def token_hash(token: str) -> bytes:

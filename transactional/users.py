@@ -18,11 +18,11 @@ from psycopg.rows import class_row
 
 from domain.errors import BadInput, ServiceMissing, WrongUse
 from fundwatch.settings import load
-from transactional import login_attempts, passwords
-from transactional.login_attempts import NotAuthenticated, TooManyAttempts
+from transactional import login_attempts, passwords, second_factor
+from transactional.login_attempts import CodeNeeded, NotAuthenticated, TooManyAttempts
 from transactional.permissions import ROLES, allows
 
-__all__ = ["Listed", "NotAuthenticated", "Person", "PersonRefused", "TooManyAttempts", "authenticate", "create"]
+__all__ = ["CodeNeeded", "Listed", "NotAuthenticated", "Person", "PersonRefused", "TooManyAttempts", "authenticate", "create"]
 
 LOGIN_NAME = re.compile(r"[a-z0-9._-]{2,32}")
 DISPLAY_NAME_MAX = 64
@@ -57,6 +57,7 @@ class Person:
     role: str
     display_name: str = ""
     must_change_password: bool = False
+    has_second_factor: bool = False
 
     def may(self, permission: str) -> bool:
         """Whether the person's role has a permission."""
@@ -137,39 +138,96 @@ def change_own_password(database: str | Connection, person: Person, old: str, ne
     """
     if old == new:
         raise PersonRefused("weak_same", "the new password is the old one")
-    check_password_choice(new, person.name, person.display_name)
+    password_hash = _hash_of_choice(new, person.name, person.display_name)
     with _connected(database) as connection:
-        authenticate(connection, person.name, old, address=address, one_time_too=True)
-        set_password(connection, person.name, new, actor=person.user_id)
+        prove_password(connection, person.name, old, address)
+        with _refusals():
+            connection.execute("SELECT auth.set_password(%s, %s, false, %s)", (person.user_id, password_hash, person.user_id))
 
 
 def authenticate(
-    database: str | Connection, name: str, password: str, *, address: str = CONSOLE, one_time_too: bool = False
+    database: str | Connection,
+    name: str,
+    password: str,
+    *,
+    code: str | None = None,
+    address: str = CONSOLE,
+    one_time_too: bool = False,
 ) -> Person:
     """The enabled person with this name and password; every attempt is written down and counted against name and address.
 
-    `database` is ``settings.database_url("web")`` (only roles web and migrator may), or an autocommit connection of such a role.
-    Raises NotAuthenticated alike for an unknown name, a wrong password and a disabled person, after the same time;
-    TooManyAttempts while name or address must wait; NotAuthenticated too for a one-time password that was not changed yet,
+    `database` is ``settings.database_url("web")`` (only roles web, service and migrator may), or an autocommit connection of such
+    a role. `code` is the one-time or recovery code of a person with a second factor: CodeNeeded without one, once the password
+    was right. Raises NotAuthenticated alike for an unknown name, a wrong password or code and a disabled person, after the same
+    time; TooManyAttempts while name or address must wait; NotAuthenticated too for a one-time password that was not changed yet,
     unless `one_time_too`: its maker knows it.
     """
     with _connected(database) as connection:
-        if not connection.autocommit:
-            raise WrongUse("give a URL or an autocommit connection: a failed attempt must stay when the caller rolls back")
-        with login_attempts.attempt(connection, name, address) as attempt:
-            found = connection.execute(
-                "SELECT person_id, password_hash, is_disabled FROM auth.person JOIN auth.password USING (person_id)"
-                " WHERE login_name = %s",
-                (name,),
-            ).fetchone()
-            is_right = _passwords().is_right(found[1] if found else None, password)
-            attempt.succeeded = is_right and found is not None and not found[2]
-        if not attempt.succeeded:
-            raise NotAuthenticated("name and password do not belong together")
-        person = get(connection, name)
+        person = _proven(connection, name, address, password=password, code=code)
     if person.must_change_password and not one_time_too:
         raise NotAuthenticated("this is a one-time password: change it at the page first")
     return person
+
+
+def authenticate_by_code(connection: Connection, name: str, code: str, address: str) -> Person:
+    """The person whose password was right a moment ago (`second_factor.is_half_signed_in`), by the code; counted alike."""
+    return _proven(connection, name, address, code=code)
+
+
+def prove_password(connection: Connection, name: str, password: str, address: str) -> None:
+    """Ask a signed-in person's password again; NotAuthenticated or TooManyAttempts as in `authenticate`, no code is asked."""
+    _proven(connection, name, address, password=password, needs_code=False)
+
+
+def _proven(
+    connection: Connection,
+    name: str,
+    address: str,
+    *,
+    password: str | None = None,
+    code: str | None = None,
+    needs_code: bool = True,
+) -> Person:
+    """The person, when everything that was given is right, and a code where one is needed."""
+    if not connection.autocommit:
+        raise WrongUse("give a URL or an autocommit connection: a failed attempt must stay when the caller rolls back")
+    with login_attempts.attempt(connection, name, address) as attempt:
+        found = credentials(connection, name)
+        is_right = password is None or _passwords().is_right(found.password_hash, password)
+        is_right = is_right and found.person_id is not None and not found.is_disabled
+        if is_right and needs_code and found.factor_id is not None and found.sealed_secret is not None:
+            attempt.awaits_code = code is None
+            is_right = code is not None and second_factor.use(
+                connection, load(), found.person_id or 0, found.factor_id, found.sealed_secret, code
+            )
+        attempt.succeeded = is_right
+    if attempt.awaits_code:
+        raise CodeNeeded("send the one-time code besides")
+    if not attempt.succeeded or found.person_id is None:
+        raise NotAuthenticated("name and password do not belong together")
+    return Person(found.person_id, name, found.role, found.display_name, found.must_change, found.factor_id is not None)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the database keeps to know a person by; all of it null, and `person_id` too, for a name that nobody has."""
+
+    person_id: int | None
+    role: str
+    display_name: str
+    is_disabled: bool
+    must_change: bool
+    password_hash: str | None
+    factor_id: int | None
+    sealed_secret: bytes | None
+
+
+def credentials(connection: Connection, name: str) -> Credentials:
+    """Credentials of one login name."""
+    with connection.cursor(row_factory=class_row(Credentials)) as cursor:
+        found = cursor.execute("SELECT * FROM auth.credentials(%s)", (name,)).fetchone()
+    assert found is not None
+    return found
 
 
 def get(connection: Connection, name: str) -> Person:

@@ -1,4 +1,4 @@
-"""`fundwatch user add | list | disable | enable | role | password`: the people of the pages, from the console.
+"""`fundwatch user add | list | disable | enable | role | password | permissions`: the people of the pages, from the console.
 
 A change is written down with its actor: the administrator named with `--as`, who proves it with a password, or `console`.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fundwatch.settings import Settings
 
 Name = Annotated[str, typer.Argument(help="login name, [a-z0-9._-], 2 to 32 characters")]
-RoleName = Annotated[str, typer.Option("--role", help="viewer, officer, checker, admin or auditor")]
+RoleName = Annotated[str, typer.Option("--role", help="viewer, officer, checker, finance, admin or auditor")]
 As = Annotated[str | None, typer.Option("--as", help="the administrator who makes it, asked for a password; else console")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="read the new password as one line from standard input")]
 OneTime = Annotated[bool, typer.Option("--one-time", help="the person must choose another password at the first login")]
@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
         ("enable", enable),
         ("role", role_),
         ("password", password_),
+        ("permissions", permissions),
     ):
         group.command(name)(command)
     app.add_typer(group, name="user")
@@ -117,6 +118,15 @@ def password_(
     emit({"name": name, "password_file": path and str(path)}, as_json, _say_password)
 
 
+def permissions(as_json: Json = False) -> None:
+    """What each role may do, and who proposes and decides each kind of approval, as a table."""
+    from fundwatch.settings import load
+    from transactional import people
+
+    found = people.exported(load().database_url("migrator"))
+    emit({"permissions": found}, as_json, lambda _: _say(people.table(found).rstrip("\n")))
+
+
 def _set_disabled(name: str, disabled: bool, user: str | None, as_json: bool) -> None:
     from fundwatch.settings import load
     from transactional import users
@@ -130,17 +140,16 @@ def _set_disabled(name: str, disabled: bool, user: str | None, as_json: bool) ->
 
 def _actor(settings: Settings, name: str | None) -> int | None:
     """The administrator's number once a password typed at the terminal proved it; None for the console."""
-    import getpass
     import sys
 
     from domain.errors import BadInput, WrongUse
-    from transactional import users
+    from fundwatch.commands.control import proved
 
     if name is None:
         return None
     if not sys.stdin.isatty():
         raise WrongUse("--as asks for a password at a terminal, and there is none: without it the change is the console's")
-    person = users.authenticate(settings.database_url("web"), name, getpass.getpass(f"password of {name}: "))
+    person = proved(settings, name, from_stdin=False)
     if not person.may("manage_users"):
         raise BadInput(f"{name} is {person.role}, who may not manage users")
     return person.user_id

@@ -35,7 +35,7 @@ def test_logins_refusals_and_changes_are_found_again(pages: Any) -> None:
     assert logins.count("wrong</span>") == 2 and "stranger" not in logins
     assert 'data-count="4"' in logins
     assert "/users" in auditor.get("/audit?lang=en&table=accesses&who=viewer&kind=REFUSED").text
-    assert 'data-count="10"' in auditor.get("/audit?lang=zh&table=changes").text
+    assert 'data-count="12"' in auditor.get("/audit?lang=zh&table=changes").text
     assert 'data-count="2"' in auditor.get("/audit?lang=en&table=sessions&kind=OPEN").text
 
 

@@ -86,7 +86,7 @@ def test_people_that_cannot_be_are_refused(pages: Any, fields: dict[str, str], s
         return
     assert answer.status_code == 422
     assert sentence in answer.text and "Nothing was changed" in answer.text
-    assert pages.rows("SELECT count(*) FROM auth.person") == [(5,)]
+    assert pages.rows("SELECT count(*) FROM auth.person") == [(6,)]
 
 
 def test_an_administrator_changes_others_and_it_is_written_down(pages: Any) -> None:
@@ -184,7 +184,7 @@ def test_role_web_changes_people_only_through_an_administrator(pages: Any, datab
         ):
             with pytest.raises(users.PersonRefused, match="administrator"):
                 change()
-    assert pages.rows("SELECT count(*) FROM auth.person_event") == [(10,)]
+    assert pages.rows("SELECT count(*) FROM auth.person_event") == [(12,)]
 
 
 def test_what_is_written_is_never_changed_or_deleted(pages: Any, database: Any) -> None:

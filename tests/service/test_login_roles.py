@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from domain.errors import WrongUse
 from fundwatch.settings import load
 
-ROLES = {"v": "viewer", "o": "officer", "c": "checker", "m": "admin", "a": "auditor"}
+ROLES = {"v": "viewer", "o": "officer", "c": "checker", "f": "finance", "m": "admin", "a": "auditor"}
 TABLE: dict[str, str] = tomllib.loads((Path(__file__).parent / "route_roles.toml").read_text(encoding="utf-8"))
 # ids that nothing has: whoever may open the page gets its 404, whoever may not is refused before anybody looks
 UNKNOWN = {"figure": "nothing", "table": "nothing", "platform_id": "P99", "loan_no": "P99-N-000001", "account_no": "P99-L-000001",
