@@ -13,9 +13,11 @@ from starlette.requests import Request
 
 from domain.money import MINOR_DIGITS
 from domain.vocabulary import CONTROL_ROLES, AccountRole
-from transactional.bodies import ROWS_MAX, Registry, decode
+from transactional.bodies import decode
+from transactional.idempotent import refused
 from transactional.keys import EVERY_PLATFORM
 from transactional.problems import Problem
+from transactional.registry_bodies import ROWS_MAX, Registry, check_masked
 from transactional.service import read_body, scope_of, service_of
 
 router = APIRouter(prefix="/v1/registry", tags=["registry"])
@@ -104,6 +106,10 @@ async def post_registry(request: Request) -> dict[str, int]:
             return await _register(connection, body)
     except asyncpg.ForeignKeyViolationError as error:
         raise Problem("UNKNOWN_REFERENCE", error.detail or "a row names another that is not registered") from None
+    except asyncpg.UniqueViolationError as error:  # another call registered the same identity at this moment
+        raise Problem("IDENTITY_TAKEN", error.detail or "this identity is registered under another party_ref") from None
+    except asyncpg.PostgresError as error:
+        raise refused(error) from None
 
 
 async def _register(connection: Any, body: Registry) -> dict[str, int]:
@@ -127,12 +133,17 @@ async def _add(connection: Any, target: Target, rows: Sequence[Row]) -> int:
     if not rows:
         return 0
     given = msgspec.json.encode(rows).decode()
+    await _refuse_differing(connection, target, given)
     status = await connection.execute(target.insert, given)
+    await _refuse_differing(connection, target, given)  # one key twice in the call
+    return int(status.rpartition(" ")[2])
+
+
+async def _refuse_differing(connection: Any, target: Target, given: str) -> None:
     fault = await connection.fetchrow(target.differing, given)
     if fault is not None:
         detail = f"{target.table} {fault['key']} is registered with another {', '.join(fault['fields'])}"
         raise Problem("REGISTRY_DIFFERS", detail, key=fault["key"], fields=fault["fields"])
-    return int(status.rpartition(" ")[2])
 
 
 async def _customers(connection: Any, body: Registry) -> list[Row]:
@@ -180,6 +191,9 @@ def _check(body: Registry) -> None:
     for where, currency in currencies.items():
         if currency not in MINOR_DIGITS:
             raise Problem("BODY_INVALID", f"unknown currency {currency}", field=f"{where}.currency")
+    for index, party in enumerate(body.parties):
+        check_masked(party.name_masked, f"parties[{index}].name_masked")
+        check_masked(party.phone_masked, f"parties[{index}].phone_masked")
     sub_roles = {role.value for role in AccountRole if role not in CONTROL_ROLES}
     for index, account in enumerate(body.sub_accounts):
         if account.account_role not in sub_roles:
