@@ -19,8 +19,8 @@ def names() -> list[str]:
     return sorted(path.name.removesuffix(".up.sql") for path in MIGRATIONS.glob("*.up.sql"))
 
 
-def migrate(database_url: str, clock_mode: str) -> list[str]:
-    """Apply what is missing, in one transaction, and return its names.
+def migrate(database_url: str, clock_mode: str, up_to: str = "9999") -> list[str]:
+    """Apply what is missing, in one transaction, and return its names; `up_to` is the number of the last migration wanted.
 
     A new database is marked with `clock_mode` (``system`` or ``simulated``); the mark never changes afterwards.
     Raises WrongUse when the database carries another mark, ServiceMissing when the server does not answer.
@@ -28,7 +28,7 @@ def migrate(database_url: str, clock_mode: str) -> list[str]:
     if clock_mode not in ("system", "simulated"):
         raise WrongUse(f"the clock is system or simulated, not {clock_mode!r}")
     with _connect(database_url) as connection:
-        missing = [name for name in names() if name not in _applied(connection)]
+        missing = [name for name in names() if name not in _applied(connection) and name[:4] <= up_to]
         for name in missing:
             _run(connection, name, "up")
             connection.execute("INSERT INTO public.migration (name) VALUES (%s)", (name,))

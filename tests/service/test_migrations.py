@@ -12,7 +12,10 @@ from lake.marts import EVERY_DATE, LAST_DATE_ONLY
 from lake.tables import TABLES
 from transactional.migrate import migrate, names, rollback
 
-SCHEMAS = ("registry", "ledger", "api", "run", "mart", "night", "catalog", "ops", "auth", "credit")
+SCHEMAS = (
+    *("registry", "ledger", "api", "run", "mart", "night", "catalog", "ops", "auth", "credit"),
+    *("loans", "audit", "work", "outbox", "outside", "limits", "payments"),
+)
 MARTS = (*EVERY_DATE, *LAST_DATE_ONLY)
 TYPES = {"timestamp with time zone": "timestamp", "text": "string", "integer": "int"}
 _OBJECTS = """
