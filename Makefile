@@ -8,6 +8,7 @@ PY    ?= python3
 UV    := .uv/bin/uv
 BIN   := .venv/bin
 LOCKS := core airflow
+KILLS := 20
 
 # uv does not read pip's settings: hand on the index and the CA file when they are set and uv's own are not.
 define UV_SETTINGS
@@ -21,15 +22,15 @@ endef
 export UV_SETTINGS
 WITH_UV := eval "$$UV_SETTINGS";
 
-.PHONY: env lock demo test check bench down clean
+.PHONY: env lock demo test check bench chaos down clean
 
 env: .venv/.ok .venv-airflow/.ok
 
 demo: env
 	$(BIN)/fundwatch demo
 
-# Tests with homes of their own, which wait for JVMs and for the scheduler most of the time, run beside all others.
-BESIDE := tests/e2e/test_scheduler.py tests/e2e/test_operator_controls.py tests/chaos
+# Two lanes side by side: what needs PostgreSQL alone or waits for the scheduler, and what computes with Spark, HBase and pages.
+BESIDE := tests/e2e/test_scheduler.py tests/e2e/test_operator_controls.py tests/chaos tests/service
 
 test: check
 	$(BIN)/fundwatch setup --pages
@@ -49,6 +50,10 @@ check: env
 bench: env
 	$(BIN)/fundwatch setup --pages
 	$(BIN)/python -m bench
+
+# kill -9 twenty times each of the service and of PostgreSQL under twenty clients, some three minutes; `make test` does it five times
+chaos: env
+	FUNDWATCH_CHAOS_KILLS=$(KILLS) $(BIN)/pytest -m chaos tests/chaos/test_api_killed_under_load.py tests/chaos/test_postgres_killed_under_load.py
 
 down:
 	@if [ -e .venv/.ok ]; then $(BIN)/fundwatch down; else echo "nothing is installed, nothing runs"; fi

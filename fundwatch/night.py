@@ -161,6 +161,11 @@ def _execute(settings: Settings, run: Run, step: Step, spark: SparkSession | Non
     module = importlib.import_module(f"spark_jobs.{step.name}")
     if spark is None or not step.spark:
         result: StepResult = module.run_without_spark(run, settings, [each.name for each in _before_publish()])
+        if step.name == "publish" and run.known_as_of is None:
+            from transactional.adjustments import verify_published
+
+            # what people adjusted is judged by the very night that was just published; a night later judges again
+            return replace(result, detail={**result.detail, "adjustments": verify_published(settings, run.run_id)})
         return result
     from lake.content import contents
     from lake.tables import TABLES

@@ -50,6 +50,11 @@ class Settings:
     session_max_s: int = 10 * 60 * 60
     # memory in KiB, passes and lanes of a password's hash
     argon2: str = "m=65536,t=3,p=4"
+    # adjustments above this amount need two checkers; accounts quiet for so many working days are proposed as dormant
+    adjustment_second_checker_minor: int = 1_000_000
+    dormancy_working_days: int = 250
+    # roles that must sign in with a one-time code besides the password (`second_factor_roles = "admin,finance"`)
+    second_factor_roles: tuple[str, ...] = ()
     # limits of the desk's headline figures (`limit_par30 = "0.05"` …): name of the tile → greatest value allowed
     limits: Mapping[str, Decimal] = field(default_factory=dict, hash=False)
 
@@ -197,6 +202,8 @@ def load() -> Settings:
         night_start=time.fromisoformat(value("night_start", "01:30")),
         files_deadline=time.fromisoformat(value("files_deadline", "04:00")),
         night_deadline=time.fromisoformat(value("night_deadline", "07:00")),
+        adjustment_second_checker_minor=int(value("adjustment_second_checker_minor", "1000000")),
+        dormancy_working_days=int(value("dormancy_working_days", "250")),
         calendar=value("calendar", "CN"),
         bank_id=value("bank_id", "BANK"),
         bureau_id=value("bureau_id", "BUREAU"),
@@ -209,6 +216,7 @@ def load() -> Settings:
         session_idle_s=int(value("session_idle_s", "1800")),
         session_max_s=int(value("session_max_s", "36000")),
         argon2=value("argon2", "m=65536,t=3,p=4"),
+        second_factor_roles=tuple(role.strip() for role in value("second_factor_roles", "").split(",") if role.strip()),
         limits={name: _limit(name, given) for name in LIMITS if (given := value(f"limit_{name}", ""))},
     )
 

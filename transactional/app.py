@@ -15,7 +15,46 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fundwatch.settings import Settings
-from transactional import accounts, approvals, clock, day_close, health, orders, registry
+from transactional import (
+    access_review,
+    accounts,
+    adjustments,
+    approvals,
+    audit_trail,
+    calendars,
+    claims,
+    clock,
+    collateral,
+    consents,
+    contracts,
+    day_close,
+    guarantees,
+    health,
+    holds_queries,
+    legal_holds,
+    legal_holds_dormancy,
+    limits,
+    loan_money,
+    loan_plans,
+    loans,
+    login,
+    mandates,
+    movement_queries,
+    order_queries,
+    orders,
+    people,
+    registry,
+    registry_checks,
+    registry_onboarding,
+    registry_queries,
+    registry_upsert,
+    registry_versions,
+    statements,
+    transfers,
+    withdrawals,
+)
+from transactional.hot_path import HotPath
+from transactional.outside import deliveries, payments
 from transactional.problems import CATALOGUE, MEDIA_TYPE, STATUS_CODES, Problem
 from transactional.service import running
 
@@ -45,6 +84,21 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Fundwatch transactional service", version="1", lifespan=lifespan, responses=_declared())
     for part in (health, clock, registry, accounts, orders, approvals, day_close):
+        app.include_router(part.router)
+    for part in (login, people, calendars, audit_trail, access_review):
+        app.include_router(part.router)
+    for part in (registry_checks, registry_onboarding, registry_queries, registry_upsert, registry_versions):
+        app.include_router(part.router)
+    for part in (loans, loan_plans, claims, transfers, mandates, guarantees, collateral, contracts):
+        app.include_router(part.router)
+    for part in (limits, loan_money, withdrawals):
+        app.include_router(part.router)
+    for part in (adjustments, consents, legal_holds, legal_holds_dormancy):
+        app.include_router(part.router)
+    for part in (order_queries, movement_queries, holds_queries, statements):
+        app.include_router(part.router)
+    app.add_middleware(HotPath)
+    for part in (deliveries, payments):
         app.include_router(part.router)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _bad_parameter)

@@ -54,7 +54,7 @@ async def propose(request: Request) -> Response:
             "SELECT work.propose($1, $2, $3, $4::jsonb, $5, $6)",
             *(body.kind, body.platform_id, body.subject, payload, body.reason, staff.login_name),
         )
-        return await _one(connection, approval_id)
+        return await one(connection, approval_id)
 
     return await once(request, staff.scope, body, act)
 
@@ -72,7 +72,7 @@ async def decide(request: Request, approval_id: int) -> Response:
         await connection.execute(
             "SELECT work.decide($1, $2, $3, $4, $5)", *(_id(approval_id), staff.login_name, body.approve, seen, body.note.strip())
         )
-        return await _one(connection, approval_id)
+        return await one(connection, approval_id)
 
     return await once(request, staff.scope, body, act)
 
@@ -81,7 +81,7 @@ async def decide(request: Request, approval_id: int) -> Response:
 async def get_approval(request: Request, approval_id: int) -> dict[str, Any]:
     """One proposal with what became of it."""
     await staff_of(request, "see_approvals")
-    return await _one(service_of(request).pool, _id(approval_id))
+    return await one(service_of(request).pool, _id(approval_id))
 
 
 @router.get("")
@@ -106,7 +106,8 @@ async def list_approvals(
     }
 
 
-async def _one(connection: Any, approval_id: int) -> dict[str, Any]:
+async def one(connection: Any, approval_id: int) -> dict[str, Any]:
+    """The document of one proposal; Problem APPROVAL_NOT_FOUND."""
     row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM work.approval_state WHERE approval_id = $1", approval_id)
     if row is None:
         raise Problem("APPROVAL_NOT_FOUND", f"there is no approval {approval_id}")

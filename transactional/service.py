@@ -13,10 +13,14 @@ from starlette.requests import Request
 
 from domain.errors import ServiceMissing
 from fundwatch.settings import Settings
+from transactional.address_lists import AddressLists
+from transactional.desk_clock import keep_day_rule, keep_time
+from transactional.expiry import expire_forever
 from transactional.keys import KeyRing
 from transactional.posting import Poster
 from transactional.problems import Problem
 from transactional.sealing import seal_forever
+from transactional.settling import settle_forever
 
 BODY_BYTES_MAX = 32 * 1024 * 1024
 READERS = 4
@@ -30,6 +34,7 @@ class Service:
     pool: Any
     poster: Poster
     keys: KeyRing
+    addresses: AddressLists
 
 
 @asynccontextmanager
@@ -38,16 +43,23 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     try:
         url = settings.database_url("service")
         pool = await asyncpg.create_pool(url, min_size=1, max_size=READERS, timeout=10, command_timeout=60)
+        await keep_day_rule(pool, str(settings.zone), settings.cutoff)
     except (asyncpg.PostgresError, OSError, TimeoutError) as error:
         raise ServiceMissing(f"the service cannot reach its database: {error}") from None
     poster = Poster(settings)
     poster.start()
     sealer = asyncio.create_task(seal_forever(pool))
+    expiry = asyncio.create_task(expire_forever(settings, pool))
+    desk = asyncio.create_task(keep_time(pool))
+    settling = asyncio.create_task(settle_forever(settings, pool))
     try:
-        yield Service(settings, pool, poster, KeyRing(settings, pool))
+        yield Service(settings, pool, poster, KeyRing(settings, pool), AddressLists(pool))
     finally:
         sealer.cancel()
-        await asyncio.gather(sealer, return_exceptions=True)
+        expiry.cancel()
+        desk.cancel()
+        settling.cancel()
+        await asyncio.gather(sealer, expiry, desk, settling, return_exceptions=True)
         await poster.stop()
         await pool.close()
 
@@ -59,17 +71,20 @@ def service_of(request: Request) -> Service:
 
 
 async def scope_of(request: Request) -> str:
-    """Scope of the request's API key; Problem NOT_AUTHENTICATED without one."""
-    return await service_of(request).keys.scope(request.headers.get("authorization"))
+    """Scope of the request's API key; Problems NOT_AUTHENTICATED and, outside the platform's white list, ADDRESS_NOT_LISTED."""
+    service = service_of(request)
+    scope = await service.keys.scope(request.headers.get("authorization"))
+    await service.addresses.check(scope, request.client.host if request.client else None, service.settings.zone)
+    return scope
 
 
-async def read_body(request: Request) -> bytes:
-    """The request's body; Problem BODY_TOO_LARGE beyond 32 MiB, however it is sent."""
+async def read_body(request: Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    """The request's body; Problem BODY_TOO_LARGE beyond `bytes_max` (32 MiB), however it is sent."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise Problem("BODY_TOO_LARGE", f"the body is larger than {BODY_BYTES_MAX} bytes")
+        if size > bytes_max:
+            raise Problem("BODY_TOO_LARGE", f"the body is larger than {bytes_max} bytes")
         chunks.append(chunk)
     return b"".join(chunks)

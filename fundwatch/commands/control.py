@@ -130,15 +130,26 @@ def _decide(control_id: int, user: str, is_approved: bool, note: str | None, pas
 def _person(settings: Settings, name: str, password_stdin: bool, permission: str) -> Person:
     """The person, once the password proved it; BadInput when their role may not do this."""
     from domain.errors import BadInput
-    from transactional import users
 
-    person = users.authenticate(settings.database_url("web"), name, _password(name, password_stdin))
+    person = proved(settings, name, password_stdin)
     if not person.may(permission):
         raise BadInput(f"{name} is {person.role}, who may not {permission.replace('_', ' ')}")
     return person
 
 
-def _password(name: str, from_stdin: bool) -> str:
+def proved(settings: Settings, name: str, from_stdin: bool) -> Person:
+    """The person with this password, and one-time code when one is needed: the next line of standard input, or asked for."""
+    from transactional import users
+
+    password = _asked(f"password of {name}: ", from_stdin)
+    try:
+        return users.authenticate(settings.database_url("web"), name, password)
+    except users.CodeNeeded:
+        code = _asked(f"one-time code of {name}: ", from_stdin)
+        return users.authenticate(settings.database_url("web"), name, password, code=code)
+
+
+def _asked(prompt: str, from_stdin: bool) -> str:
     """One line of standard input, or typed at a terminal without being shown; never a command line or the environment."""
     import getpass
     import sys
@@ -149,7 +160,7 @@ def _password(name: str, from_stdin: bool) -> str:
         return sys.stdin.readline().rstrip("\r\n")
     if not sys.stdin.isatty():
         raise WrongUse("there is no terminal to ask for the password: pipe it in with --password-stdin")
-    return getpass.getpass(f"password of {name}: ")
+    return getpass.getpass(prompt)
 
 
 @contextmanager

@@ -19,19 +19,41 @@ def _ledger() -> None:
     """Book B, the bank's own ledger."""
 
 
-def verify(json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False) -> None:
-    """Recompute entries, balances, holds and the hash chain from the movements; exit code 10 when a row is at fault."""
+def verify(
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+    since: Annotated[
+        str, typer.Option("--since", help="Only what came after this block of the chain; `anchor`: after the newest anchor.")
+    ] = "0",
+    anchor: Annotated[bool, typer.Option(help="Keep an anchor outside the database when the ledger is clean.")] = True,
+) -> None:
+    """Recompute entries, balances, holds and the hash chains from the movements, compare them with the anchors kept before.
+
+    Exit code 10 when a row is at fault; a clean ledger leaves an anchor in FUNDWATCH_HOME/anchors.
+    """
     from dataclasses import asdict
 
-    from domain.errors import CheckFailed
+    from domain.errors import CheckFailed, WrongUse
     from fundwatch.output import emit
     from fundwatch.settings import load
+    from transactional.verify import newest_anchored_block
     from transactional.verify import verify as check
+    from transactional.verify_anchors import Anchors
 
-    verdict = check(load().database_url("service"))
+    settings = load()
+    # every schema is read, also what the service may only append to; the session is read-only
+    url, anchors = settings.database_url("migrator"), Anchors(settings.home / "anchors")
+    if since == "anchor":
+        first = newest_anchored_block(url, anchors)
+    elif since.isascii() and since.isdigit():
+        first = int(since)
+    else:
+        raise WrongUse(f"--since is the number of a block, or the word anchor, not {since!r}")
+    verdict = check(url, anchors, first)
     emit({"ok": not verdict.faults, **asdict(verdict)}, json, _show)
     if verdict.faults:
         raise CheckFailed(f"the ledger has faults, the first in {verdict.faults[0].row}: {verdict.faults[0].what}")
+    if anchor:
+        anchors.keep(url)
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -40,4 +62,8 @@ def _show(result: dict[str, Any]) -> None:
     for fault in result["faults"]:
         console.print(f"[red]{fault['check']}[/]: {fault['row']}: {fault['what']}", soft_wrap=True)
     words = f"{result['movements']} movements, {result['sealed']} sealed in {result['blocks']} blocks, head {result['head']}"
-    console.print(f"{words}: {'clean' if result['ok'] else 'FAULTY'}", soft_wrap=True)
+    looked = f" after block {result['since']}" if result["since"] else ""
+    compared = (
+        "no anchor to compare with" if result["anchor"] is None else f"compared with anchors up to block {result['anchor']}"
+    )
+    console.print(f"{words}{looked}, {compared}: {'clean' if result['ok'] else 'FAULTY'}", soft_wrap=True)

@@ -123,11 +123,10 @@ def _decide(model_id: str, user: str, is_approved: bool, note: str, password_std
 def _person(name: str, password_stdin: bool, permission: str, deed: str) -> str:
     """Login name of a person, once the password proved it; BadInput when their role may not do the deed."""
     from domain.errors import BadInput
-    from fundwatch.commands.control import _password
+    from fundwatch.commands.control import proved
     from fundwatch.settings import load
-    from transactional import users
 
-    person = users.authenticate(load().database_url("web"), name, _password(name, password_stdin))
+    person = proved(load(), name, password_stdin)
     if not person.may(permission):
         raise BadInput(f"{name} is {person.role}, who may not {deed}")
     return person.name

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fundwatch.output import console, emit
+
+if TYPE_CHECKING:
+    from fundwatch.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object as the last line")]
 
@@ -35,13 +38,14 @@ def register(app: typer.Typer) -> None:
     def up(
         only: Annotated[list[str] | None, typer.Option(help="start only this service; may be repeated")] = None,
         airflow: Annotated[bool, typer.Option("--airflow", help="also Airflow: the nights by themselves at their time")] = False,
+        outside: Annotated[bool, typer.Option("--outside", help="also send webhooks, payments, notices")] = False,
         as_json: Json = False,
     ) -> None:
         """Start the local services: postgres, hbase, spark, api, web; with --airflow the scheduler and the watchdog too."""
         from fundwatch.services import local
         from fundwatch.settings import load
 
-        done = local.up(load(), only or (), airflow)
+        done = local.up(load(), only or (), airflow, outside)
         skipped = "started" not in done.values()
         emit({"services": done, "skipped": skipped}, as_json, lambda _: _lines(done))
 
@@ -63,7 +67,21 @@ def register(app: typer.Typer) -> None:
 
         settings = load()
         services = local.as_json(local.status(settings))
-        emit({"home": str(settings.home), "services": services}, as_json, _table)
+        deliveries = (
+            _deliveries(settings) if any(one["service"] == "outside" and one["state"] == "running" for one in services) else []
+        )
+        emit({"home": str(settings.home), "services": services, "deliveries": deliveries}, as_json, _table)
+
+
+def _deliveries(settings: Settings) -> list[dict[str, Any]]:
+    """What waits for each target and what is dead; nothing when the database does not answer: its line says so."""
+    from domain.errors import ServiceMissing
+    from transactional.outside.serve import look
+
+    try:
+        return look(settings)
+    except ServiceMissing:
+        return []
 
 
 def _lines(words: Mapping[str, str]) -> None:
@@ -83,3 +101,7 @@ def _table(result: dict[str, Any]) -> None:
         values = ("" if row[key] is None else str(row[key]) for key in ("pid", "address"))
         table.add_row(row["service"], row["state"], *values, memory, (row["since"] or "").removesuffix("+00:00"))
     console.print(table)
+    for one in result["deliveries"]:
+        console.print(
+            f"to {one['target']}: {one['pending']} wait, the oldest for {one['oldest_age_s']} s; {one['dead']} are dead"
+        )

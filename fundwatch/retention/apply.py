@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain.errors import Failed
 from fundwatch import night
-from fundwatch.retention import folders, marts
+from fundwatch.retention import deliveries, folders, marts
 from fundwatch.retention import lake as lake_parts
 from fundwatch.retention.plan import Deletion, Plan, Site, certify, read_plan, write_plan
 from fundwatch.retention.policy import Policy, policies
@@ -29,6 +29,7 @@ DELETIONS: Mapping[str, Deletion] = {
     "lake_orphans": lake_parts.Orphans(),
     "logs": folders.Logs(),
     "quarantine": folders.Quarantine(),
+    "settled_deliveries": deliveries.SettledDeliveries(),
 }
 
 

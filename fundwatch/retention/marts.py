@@ -51,7 +51,7 @@ class MartRows:
 
     def left(self, site: Site, items: Sequence[Item]) -> list[str]:
         with connection(site.settings) as database:
-            return [item.what for item in items if database.execute(_on(item, "select from {mart}"), dict(item.key)).fetchone()]
+            return [item.what for item in items if _is_there(database, item)]
 
     def _of(self, database: psycopg.Connection[TupleRow], table: str, values: Mapping[str, object]) -> list[Item]:
         query = sql.SQL(_COUNT).format(mart=sql.Identifier("mart", table), keys=sql.SQL(self.keys))
@@ -65,6 +65,11 @@ class MartRows:
             )
             for day, platform_id, run_id, rows in database.execute(query, values).fetchall()
         ]
+
+
+def _is_there(database: psycopg.Connection[TupleRow], item: Item) -> bool:
+    # a row without columns is an empty tuple: not None, and yet false
+    return database.execute(_on(item, "select from {mart}"), dict(item.key)).fetchone() is not None
 
 
 def _on(item: Item, words: str) -> sql.Composed:

@@ -11,8 +11,8 @@ from domain.errors import BadInput, WrongUse
 from fundwatch.services import process
 from fundwatch.settings import ROLES, Settings
 
-PORT_NAMES = ("postgres", "hbase", "zookeeper", "spark", "api", "web", "airflow", "watchdog")
-SECRETS = ("pg_superuser", *(f"pg_{role}" for role in ROLES), "connect_token", "api_admin_key")
+PORT_NAMES = ("postgres", "hbase", "zookeeper", "spark", "api", "web", "airflow", "watchdog", "outside")
+SECRETS = ("pg_superuser", *(f"pg_{role}" for role in ROLES), "connect_token", "api_admin_key", "second_factor_key")
 CLOCKS = ("system", "simulated")
 
 

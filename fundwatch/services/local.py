@@ -13,7 +13,7 @@ from typing import Protocol
 
 from domain.errors import FundwatchError, WrongUse
 from fundwatch.output import log
-from fundwatch.services import airflow, airflow_home, api, hbase, home, postgres, process, spark_connect, watchdog, web
+from fundwatch.services import airflow, airflow_home, api, hbase, home, outside, postgres, process, spark_connect, watchdog, web
 from fundwatch.settings import Settings
 
 
@@ -31,8 +31,9 @@ class Service(Protocol):
     def up(self, settings: Settings) -> bool: ...
 
 
-# Later waves need earlier ones; within a wave services start side by side. The watchdog starts with Airflow, or when it is named.
-WAVES: tuple[tuple[Service, ...], ...] = ((postgres,), (hbase, spark_connect, api), (web,), (watchdog,))
+# Later waves need earlier ones; within a wave services start side by side. The watchdog starts with Airflow, deliveries to the
+# outside when they are asked for; both also when they are named.
+WAVES: tuple[tuple[Service, ...], ...] = ((postgres,), (hbase, spark_connect, api), (web, outside), (watchdog,))
 SERVICES = {service.NAME: service for wave in WAVES for service in wave}
 
 
@@ -48,13 +49,13 @@ class State:
     since: str | None = None
 
 
-def up(settings: Settings, only: Sequence[str] = (), with_airflow: bool = False) -> dict[str, str]:
-    """Start the services (all, or those named), and Airflow's processes when asked: what was done with each.
+def up(settings: Settings, only: Sequence[str] = (), with_airflow: bool = False, with_outside: bool = False) -> dict[str, str]:
+    """Start the services (all, or those named), Airflow's processes and the deliveries when asked: what was done with each.
 
     That is started, running, external or absent. Raises the first error after the others of its wave are through; what runs
     already stays.
     """
-    wanted = _wanted(only, with_airflow)
+    wanted = _wanted(only, with_airflow) | ({outside.NAME} if with_outside else set())
     done: dict[str, str] = {}
     with _only_one(settings):
         home.prepare(settings)
@@ -100,7 +101,7 @@ def _wanted(only: Sequence[str], with_airflow: bool) -> set[str]:
     unknown = sorted(set(only) - set(SERVICES))
     if unknown:
         raise WrongUse(f"unknown service {', '.join(unknown)}: there are {', '.join(SERVICES)}")
-    usual = set(SERVICES) - {watchdog.NAME}
+    usual = set(SERVICES) - {watchdog.NAME, outside.NAME}
     return (set(only) or usual) | ({watchdog.NAME} if with_airflow else set())
 
 

@@ -186,24 +186,16 @@ def test_every_step_is_audited_and_a_changed_audit_row_is_found(desk: Any) -> No
     assert verify(desk.admin_url).faults == ()
     columns = {"actor": "'eve'", "action": "'NOTHING_DONE'", "subject": "'9'", "recorded_at": "recorded_at + interval '1 s'"}
     columns |= {"at": "at - interval '1 day'", "after": "'{}'", "before": "'{}'", "platform_id": "'P02'", "subject_type": "'x'"}
-    for column, value in columns.items():
-        with psycopg.connect(desk.admin_url) as connection:
-            connection.execute("ALTER TABLE audit.change DISABLE TRIGGER append_only")
+    with psycopg.connect(desk.admin_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE audit.change DISABLE TRIGGER append_only")
+        connection.execute("CREATE TABLE public.kept AS SELECT * FROM audit.change WHERE change_id = 1")
+        for column, value in columns.items():
             connection.execute(f"UPDATE audit.change SET {column} = {value} WHERE change_id = 1".encode())
-            connection.commit()
-        faults = verify(desk.admin_url).faults
-        assert [fault.check for fault in faults] == ["the chain of changes holds"], column
-        _heal(desk)
-
-
-def _heal(desk: Any) -> None:
-    """Bind what stands there anew, so that the next column is judged by itself."""
-    with psycopg.connect(desk.admin_url) as connection:
-        connection.execute("ALTER TABLE audit.block DISABLE TRIGGER append_only")
-        connection.execute("DELETE FROM audit.block")
-        connection.execute("SELECT audit.seal_pending(1000)")
-        connection.commit()
-    assert verify(desk.admin_url).faults == ()
+            assert "the chain of changes holds" in {fault.check for fault in verify(desk.admin_url).faults}, column
+            connection.execute(
+                f"UPDATE audit.change c SET {column} = k.{column} FROM public.kept k WHERE c.change_id = 1".encode()
+            )
+            assert verify(desk.admin_url).faults == ()
 
 
 @pytest.mark.parametrize("table", ["audit.change", "work.approval", "work.decision"])

@@ -257,3 +257,10 @@ def test_the_policies_are_data_and_never_shorter_than_the_law(tmp_path: Path) ->
             policies(path)
     with pytest.raises(Failed, match="nobody knows how to delete landing"):
         apply(Settings(tmp_path, tmp_path), quiet, table=[Policy("landing", "", "", 1)])
+
+
+def test_rows_of_a_mart_that_were_not_deleted_are_noticed(site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    deletion = applying.DELETIONS["superseded_mart_rows"]
+    monkeypatch.setattr(type(deletion), "delete", lambda *_: None)
+    with pytest.raises(Failed, match="superseded_mart_rows: still there after it was deleted"):
+        apply(site, quiet, table=TABLE[:1], now=NOW)

@@ -179,8 +179,8 @@ BEGIN
   RETURN result;
 END $$;
 
--- What others must hear, in the transaction that made it so. A reader takes `outbox.readable`: every transaction that could still
--- add a lower event_id has ended.
+-- What others must hear, in the transaction that made it so. A reader takes `outbox.readable` by windows of transaction_id: what is
+-- there was committed by transactions older than every one still open. By event_id alone it would miss what commits late.
 CREATE TABLE outbox.event (
   event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   topic text NOT NULL CHECK (topic ~ '^[a-z_]+(\.[a-z_]+)+$'),
