@@ -32,6 +32,8 @@ class Settings:
     cache: Path
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Asia/Shanghai"))
     cutoff: time = time(23, 0)
+    # an order that would take effect in a closed business date: "refuse" it, or let it take effect on the "next_day" that is open
+    closed_day_rule: str = "refuse"
     night_start: time = time(1, 30)
     files_deadline: time = time(4, 0)
     night_deadline: time = time(7, 0)
@@ -199,6 +201,7 @@ def load() -> Settings:
         cache=cache,
         zone=ZoneInfo(value("zone", "Asia/Shanghai")),
         cutoff=time.fromisoformat(value("cutoff", "23:00")),
+        closed_day_rule=_one_of("closed_day_rule", value("closed_day_rule", "refuse"), ("refuse", "next_day")),
         night_start=time.fromisoformat(value("night_start", "01:30")),
         files_deadline=time.fromisoformat(value("files_deadline", "04:00")),
         night_deadline=time.fromisoformat(value("night_deadline", "07:00")),
@@ -219,6 +222,13 @@ def load() -> Settings:
         second_factor_roles=tuple(role.strip() for role in value("second_factor_roles", "").split(",") if role.strip()),
         limits={name: _limit(name, given) for name in LIMITS if (given := value(f"limit_{name}", ""))},
     )
+
+
+def _one_of(name: str, given: str, words: tuple[str, ...]) -> str:
+    """A setting that is one of some words; WrongUse for another."""
+    if given not in words:
+        raise WrongUse(f"{name} is {' or '.join(words)}, not {given!r}")
+    return given
 
 
 def _limit(name: str, given: str) -> Decimal:

@@ -15,6 +15,7 @@ from transactional.batch import Submission, of_bulk, of_order
 from transactional.bodies import MOVEMENTS_MAX, Bulk, Order, check_names, decode
 from transactional.idempotent import KEY_AND_DRY_RUN, idempotency_key, is_dry_run
 from transactional.keys import EVERY_PLATFORM, covers
+from transactional.late_effects import post_by_rule
 from transactional.problems import Problem
 from transactional.service import read_body, scope_of, service_of
 
@@ -70,11 +71,12 @@ def _check(scope: str, order: Order, where: str) -> None:
 
 async def _post(request: Request, submission: Submission) -> Response:
     service = service_of(request)
+    rule = service.settings.closed_day_rule
     if request.scope["query_string"] and is_dry_run(request):
-        answer = await service.poster.rehearse(service.pool, submission)
+        answer = await post_by_rule(service.pool, rule, submission, lambda one: service.poster.rehearse(service.pool, one))
         if not answer.is_replay:
             return Response(answer.body, 200, {"Fundwatch-Dry-Run": "true"}, "application/json")
     else:
-        answer = await service.poster.submit(submission)
+        answer = await post_by_rule(service.pool, rule, submission, service.poster.submit)
     headers = {"Idempotency-Replayed": "true"} if answer.is_replay else {}
     return Response(answer.body, 201, headers, "application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -121,6 +122,27 @@ def test_the_owner_of_the_tables_cannot_post_into_a_closed_day_either(bank: Any)
         with pytest.raises(psycopg.Error) as refused:
             connection.execute("INSERT INTO ledger.trade_order SELECT * FROM late")
     assert refused.value.sqlstate == "FW422"
+
+
+def test_by_rule_a_late_effect_takes_place_on_the_next_open_day(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    close(bank)
+    state = bank.client.app.state
+    monkeypatch.setattr(
+        state, "service", replace(state.service, settings=replace(state.service.settings, closed_day_rule="next_day"))
+    )
+    body = bank.order("RECHARGE", ("RECHARGE", "P01-X-CHANNEL-PC01", "P01-L-000001", 70), effective_at=START.isoformat())
+    first, again = (bank.post(body, key="late") for _ in range(2))
+    assert (first.status_code, again.text, again.headers["Idempotency-Replayed"]) == (201, first.text, "true")
+    ((effective_at,),) = bank.rows(f"SELECT effective_at FROM ledger.trade_order WHERE request_no = '{body['request_no']}'")
+    assert effective_at == START.replace(hour=15, minute=0)
+    bulk = {
+        "orders": [bank.order("RECHARGE", ("RECHARGE", "P01-X-CHANNEL-PC01", "P01-L-000002", 1), effective_at=START.isoformat())]
+    }
+    dry = bank.client.post("/v1/orders/bulk?dry_run=true", json=bulk, headers={"Idempotency-Key": "dry"})
+    assert dry.status_code == 200, dry.text
+    assert bank.post(bulk, path="/v1/orders/bulk").status_code == 201
+    bank.rows("SELECT ledger.seal_pending(10)")
+    assert verify(bank.admin_url).faults == ()
 
 
 def test_a_day_that_is_not_over_stays_open(bank: Any) -> None:
