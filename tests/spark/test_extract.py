@@ -52,8 +52,8 @@ class Book:
             customer = f"{self.platform_id}-C-{name}"
             party = self.execute(
                 """insert into registry.party (party_ref, party_type, id_hash, name_masked, recorded_at)
-                   values (%s, 'PERSON', 'h', 'n', %s) returning party_id""",
-                [customer, T0],
+                   values (%s, 'PERSON', %s, 'n', %s) returning party_id""",
+                [customer, customer, T0],
             )
             self.execute(
                 "insert into registry.customer values (%s, %s, %s, '{LENDER}', %s, %s)",
