@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
-from transactional.csv_export import CSV_ANSWER
-from transactional.listings import Cursor, Format, Limit, Listing, Moment, Text, answer
+from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Moment, Text, answer
 from transactional.problems import Problem
 from transactional.query_reader import Reader, reader_of
 from transactional.service import service_of

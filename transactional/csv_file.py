@@ -27,22 +27,26 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 async def send(
-    request: Request, staff: Staff, name: str, columns: Sequence[str], rows: AsyncIterable[Any], filters: dict[str, Any]
+    request: Request, staff: Staff | None, name: str, columns: Sequence[str], rows: AsyncIterable[Any], filters: dict[str, Any]
 ) -> StreamingResponse:
-    """Answer with the file `name`.csv of `rows` (mappings with `columns`); header ``X-Row-Count`` says how many there are.
+    """Answer with the file `name`.csv of `rows` (mappings with `columns`).
 
-    `filters` is what was asked for: it stands in the line of the access log.
+    ``X-Row-Count`` and ``Content-Length`` are known before the first byte, so a reader notices an answer that breaks half-way.
+    `filters` is what was asked for: it stands in the access log; a platform's own export (`staff` None) is not logged.
     """
     file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 -- whoever sends it closes it
     try:
         count = await _write(file, columns, rows)
-        await note(request, staff, "EXPORT", name, count, {"filters": filters})
+        size = file.tell()
+        if staff is not None:
+            await note(request, staff, "EXPORT", name, count, {"filters": filters})
         file.seek(0)
     except BaseException:
         file.close()
         raise
     headers = {
         "Content-Disposition": f'attachment; filename="{name}.csv"',
+        "Content-Length": str(size),
         "X-Row-Count": str(count),
         "Cache-Control": "no-store",
     }

@@ -7,8 +7,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from transactional.csv_export import CSV_ANSWER
-from transactional.listings import Cursor, Format, Limit, Listing, Text, answer
+from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Text, answer
 
 router = APIRouter(prefix="/v1/holds", tags=["holds"])
 LISTING = Listing(

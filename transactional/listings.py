@@ -11,7 +11,7 @@ from fastapi import Query
 from pydantic import AfterValidator, AwareDatetime
 from starlette.requests import Request
 
-from transactional.csv_export import send, wants_csv
+from transactional import csv_file
 from transactional.cursors import CURSOR_LENGTH_MAX, decode, encode
 from transactional.problems import Problem
 from transactional.query_reader import Reader, reader_of
@@ -37,6 +37,12 @@ Text = Annotated[str | None, Query(max_length=64, pattern=r"^[!-~]+$")]
 Amount = Annotated[int | None, Query(ge=1, le=2**62)]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
 Day = Annotated[date, AfterValidator(_in_range)]
+CSV_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A page as JSON, or with `format=csv` all rows as CSV",
+        "content": {"text/csv": {"schema": {"type": "string"}}},
+    }
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,11 @@ class Listing:
         return text, values
 
 
+def wants_csv(request: Request, given: str | None) -> bool:
+    """Whether the caller asks for CSV, by `format=csv` or, without `format`, by ``Accept: text/csv``."""
+    return given == "csv" or (given is None and request.headers.get("accept", "").partition(";")[0].strip() == "text/csv")
+
+
 async def answer(
     request: Request, listing: Listing, permission: str, filters: dict[str, Any], page: tuple[str | None, int, str | None]
 ) -> Any:
@@ -84,7 +95,9 @@ async def answer(
     seen = {**filters, "reach": reader.platform}
     if is_csv:
         query, values = listing.query(seen, None)
-        return await send(request, reader, listing.name, listing.columns, query, values, filters)
+        asked = {key: str(value) for key, value in filters.items() if value is not None}
+        rows = csv_file.queried(service_of(request).pool, query, *values)
+        return await csv_file.send(request, reader.staff, listing.name, listing.columns, rows, asked)
     after = decode(cursor, listing.name, seen, [kind for _, kind in listing.key])
     query, values = listing.query(seen, after)
     rows = await service_of(request).pool.fetch(f"{query} LIMIT ${len(values) + 1}", *values, limit + 1)

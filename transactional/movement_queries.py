@@ -7,8 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from transactional.csv_export import CSV_ANSWER
-from transactional.listings import Amount, Cursor, Day, Format, Limit, Listing, Moment, Text, answer
+from transactional.listings import CSV_ANSWER, Amount, Cursor, Day, Format, Limit, Listing, Moment, Text, answer
 
 router = APIRouter(prefix="/v1/movements", tags=["movements"])
 LISTING = Listing(

@@ -7,8 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from transactional.csv_export import CSV_ANSWER
-from transactional.listings import Cursor, Day, Format, Limit, Listing, Text, answer
+from transactional.listings import CSV_ANSWER, Cursor, Day, Format, Limit, Listing, Text, answer
 from transactional.movement_queries import LISTING as MOVEMENTS
 from transactional.problems import Problem
 from transactional.query_reader import reader_of

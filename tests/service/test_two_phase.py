@@ -136,8 +136,13 @@ def test_nobody_can_ask_for_an_expiry(held: Any) -> None:
     _refused(held, held.order("HOLD_EXPIRY", release_holds=["H-1"]), 422, "BODY_INVALID")
 
 
+def test_the_service_cannot_set_a_state_past_four_eyes(held: Any) -> None:
+    with psycopg.connect(held.service_url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("SELECT ledger.set_account_state(1, 'CLOSED')")
+
+
 def _set_state(api: Any, account: str, state: str) -> None:
-    with psycopg.connect(api.service_url) as connection:
+    with psycopg.connect(api.admin_url) as connection:
         connection.execute(
             "SELECT ledger.set_account_state(account_id, %s) FROM registry.account WHERE account_no = %s", [state, account]
         )

@@ -48,7 +48,6 @@ BEGIN
                         jsonb_build_object('account_no', account.account_no, 'state', set_account_state.state));
 END $$;
 REVOKE EXECUTE ON FUNCTION ledger.set_account_state FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ledger.set_account_state TO service;
 GRANT SELECT ON ledger.account_state TO service;
 
 -- Both laws; a test compares them with domain.vocabulary.
