@@ -43,14 +43,15 @@ def measure(module: str, environment: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """The night, HBase through Spark and scoring in the same services, then orders over HTTP with everything else stopped."""
+    """The night, HBase through Spark and scoring in the same services; orders and `ledger verify` with all else stopped."""
     with own_services() as folder:
         one_night.main(folder / "world")
         measure("report", {})
         measure("hbase_through_spark", {"FUNDWATCH_SPARK_REMOTE": spark_connect.remote_url(load())})
         measure("scoring", {})
         measure("pages", {})
-    measure("orders_over_http", {})
+    for alone in ("orders_over_http", "orders_in_bulk", "ledger_verify"):
+        measure(alone, {})
     print(table.write().read_text(encoding="utf-8"))
 
 

@@ -16,6 +16,8 @@ def write() -> Path:
         ["# Measurements", "", *_taken(night)],
         _night(night),
         _orders(orders),
+        _bulk(result.read("orders_in_bulk")),
+        _verify(result.read("ledger_verify")),
         _hbase(hbase),
         _scoring(result.read("scoring")),
     ]
@@ -50,10 +52,34 @@ def _orders(orders: dict[str, Any]) -> list[str]:
         ("orders per second, one movement each, committed", f"{orders['orders_per_second']:,}"),
         ("pgbench TPC-B transactions per second, same server, same run", f"{orders['pgbench_tps']:,}"),
         ("orders for each pgbench transaction", orders["orders_per_pgbench_transaction"]),
+        ("orders per second when all go to 10 accounts", f"{orders['orders_per_second_to_10_accounts']:,}"),
         ("response time p50 / p99, ms", f"{orders['p50_ms']} / {orders['p99_ms']}"),
         ("processor time an order, ms: service + PostgreSQL", f"{orders['service_cpu_ms']} + {orders['postgres_cpu_ms']}"),
     ]
     title = f"## Orders over HTTP, {orders['clients']} clients, {orders['seconds']:.0f} seconds{_load(orders)}"
+    return [title, "", *_table(("figure", "value"), rows)]
+
+
+def _bulk(bulk: dict[str, Any]) -> list[str]:
+    rows = [
+        ("postings per second", f"{bulk['postings_per_second']:,}"),
+        ("processor microseconds a posting: service + PostgreSQL", f"{bulk['service_cpu_us']} + {bulk['postgres_cpu_us']}"),
+        ("memory of the service, MB", bulk["service_memory_mb"]),
+        ("movements without a ledger number after the last answer", f"{bulk['unsealed_at_the_end']:,}"),
+    ]
+    title = f"## Orders in bulk, 1,000 a call, {bulk['callers']} callers{_load(bulk)}"
+    return [title, "", *_table(("figure", "value"), rows)]
+
+
+def _verify(verified: dict[str, Any]) -> list[str]:
+    full, anchored, since = (verified[name] for name in ("full", "full_with_anchors", "since_anchor"))
+    rows = [
+        ("movements per second, everything", f"{full['movements_per_second']:,}"),
+        ("movements per second, everything and the anchors", f"{anchored['movements_per_second']:,}"),
+        ("processor microseconds a movement", full["cpu_us_a_movement"]),
+        (f"seconds since the last anchor, {since['movements']:,} movements", since["seconds"]),
+    ]
+    title = f"## `ledger verify`, {verified['movements']:,} movements, two connections{_load(verified)}"
     return [title, "", *_table(("figure", "value"), rows)]
 
 
