@@ -27,6 +27,7 @@ from transactional import (
     collateral,
     consents,
     contracts,
+    customer_statement,
     day_close,
     guarantees,
     health,
@@ -95,7 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     for part in (adjustments, consents, legal_holds, legal_holds_dormancy):
         app.include_router(part.router)
-    for part in (order_queries, movement_queries, holds_queries, statements):
+    for part in (order_queries, movement_queries, holds_queries, statements, customer_statement):
         app.include_router(part.router)
     app.add_middleware(HotPath)
     for part in (deliveries, payments):
