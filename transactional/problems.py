@@ -67,6 +67,7 @@ CATALOGUE: dict[str, Kind] = {
     "IDENTITY_TAKEN": Kind(409, "This identity is registered under another party_ref."),
     "BANK_ACCOUNT_TAKEN": Kind(409, "The bank account is mapped to another customer."),
     "CARD_BOUND": Kind(409, "Another card is bound for this purpose: unbind it first."),
+    "SETTLEMENT_ACCOUNT": Kind(409, "The account on which a payment company settles is no customer's card or bank account."),
     "PERIOD_OVERLAPS": Kind(409, "The period overlaps another of the same relation."),
     "STATUS_NOT_ALLOWED": Kind(409, "This does not follow in the present status."),
     "ACCOUNT_HAS_CLAIMS": Kind(409, "Open claims hang on the account."),

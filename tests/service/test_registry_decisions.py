@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.service.registry_tables import HASH, content, listed
+from tests.service.registry_tables import HASH, content, listed, put, refused
 from transactional.migrate import migrate, names, rollback
 
 TERMS = {
@@ -58,6 +58,22 @@ def test_terms_status_and_packs_of_a_platform_change_by_two_people(api: Any) -> 
     mapping = {"valid_from": "2026-01-01", "merchant_no": "M-1", "contract_from": "2026-01-01"}
     api.approved("PAYMENT_MAPPING", "PC01", mapping, platform_id="P01")
     assert listed(api, "payment-mappings", platform_id="P01")[0]["merchant_no"] == "M-1"
+
+
+def test_the_account_a_payment_company_settles_on_is_no_customers_whichever_comes_first(api: Any) -> None:
+    settles, card = "ab" * 32, "cd" * 32
+    terms = {"valid_from": "2026-01-01", "licence_no": "Z1", "channels": ["WEB"], "settlement_lag": "T+1", "fee_terms": []}
+    bound = {"platform_id": "P01", "account_no": "P01-L-000001", "purpose": "WITHDRAW", "bank_code": "ICBC", "card_hash": card}
+    bound |= {"last4": "1234", "factors": 4, "result": "PASSED", "is_bound": True}
+    mapped = {"platform_id": "P01", "customer_no": "P01-C000001", "bank_account_hash": settles, "is_mapped": True}
+    put(api, "bound-cards", bound)
+    taken = {**terms, "settlement_account_hash": card}
+    answer = api.put_down("PAYMENT_COMPANY_TERMS", "PC01", taken, by=api.staff("ann", "officer"))
+    assert answer.json().get("code") == "SETTLEMENT_ACCOUNT", answer.text
+    api.approved("PAYMENT_COMPANY_TERMS", "PC01", {**terms, "settlement_account_hash": settles})
+    refused(api, "bound-cards", {**bound, "purpose": "RECHARGE", "card_hash": settles}, "SETTLEMENT_ACCOUNT")
+    refused(api, "bank-accounts", mapped, "SETTLEMENT_ACCOUNT")
+    assert put(api, "bank-accounts", mapped, is_mapped=False)["outcome"] == "NEW"
 
 
 IMPOSSIBLE: list[tuple[str, str, dict[str, Any], str]] = [
