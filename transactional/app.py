@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -54,7 +53,7 @@ from transactional import (
     transfers,
     withdrawals,
 )
-from transactional.hot_path import HotPath
+from transactional.hot_path import DATABASE_LOST
 from transactional.outside import deliveries, payments
 from transactional.problems import CATALOGUE, MEDIA_TYPE, STATUS_CODES, Problem
 from transactional.service import running
@@ -78,10 +77,10 @@ def create_app(settings: Settings) -> FastAPI:
     """The service for one installation; its lifespan opens the database and starts the flusher and the sealer."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with running(settings) as service:
             app.state.service = service
-            yield
+            yield {"service": service}
 
     app = FastAPI(title="Fundwatch transactional service", version="1", lifespan=lifespan, responses=_declared())
     for part in (health, clock, registry, accounts, orders, approvals, day_close):
@@ -98,13 +97,12 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     for part in (order_queries, movement_queries, holds_queries, statements, customer_statement):
         app.include_router(part.router)
-    app.add_middleware(HotPath)
     for part in (deliveries, payments):
         app.include_router(part.router)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(HTTPException, _http)
-    for lost in (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError):
+    for lost in DATABASE_LOST:
         app.add_exception_handler(lost, _database_missing)
     app.add_exception_handler(Exception, _internal)
     return app

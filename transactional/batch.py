@@ -55,7 +55,10 @@ def of_bulk(scope: str, key: str, bulk: Bulk) -> Submission:
 def lists(settings: Settings, submissions: Sequence[Submission]) -> list[Any]:
     """Arguments of `ledger.post_fast`: either single orders, each with its key, or one bulk submission; all of them plain."""
     orders = [order for submission in submissions for order in submission.orders]
-    legs = [(o, order, seq, leg) for o, order in enumerate(orders, 1) for seq, leg in enumerate(order.movements, 1)]
+    legs = [(o, seq, leg) for o, order in enumerate(orders, 1) for seq, leg in enumerate(order.movements, 1)]
+    places: dict[str, int] = {}  # of account numbers, each sent once
+    debits = [places.setdefault(leg.debit_account, len(places) + 1) for _, _, leg in legs]
+    credits = [places.setdefault(leg.credit_account, len(places) + 1) for _, _, leg in legs]
     counts = [len(order.movements) for order in orders]
     firsts = [0] * len(orders)
     for place in range(1, len(orders)):
@@ -76,21 +79,19 @@ def lists(settings: Settings, submissions: Sequence[Submission]) -> list[Any]:
         ],
         firsts,
         counts,
-        _times([order.simulated_at for order in orders]),
-        _times([order.effective_at for order in orders]),
-        [o for o, _, _, _ in legs],
-        [seq for _, _, seq, _ in legs],
-        [leg.movement_type for _, _, _, leg in legs],
-        [leg.debit_account for _, _, _, leg in legs],
-        [leg.credit_account for _, _, _, leg in legs],
-        [leg.amount_minor for _, _, _, leg in legs],
-        [leg.loan_no for _, _, _, leg in legs],
-        [leg.issue_no for _, _, _, leg in legs],
-        [leg.component for _, _, _, leg in legs],
-        [leg.claim_no for _, _, _, leg in legs],
-        [order.platform_id for _, order, _, _ in legs],
-        [order.currency for _, order, _, _ in legs],
-        [order.order_type for _, order, _, _ in legs],
+        _given([order.simulated_at for order in orders]),
+        _given([order.effective_at for order in orders]),
+        list(places),
+        [o for o, _, _ in legs],
+        [seq for _, seq, _ in legs],
+        [leg.movement_type for _, _, leg in legs],
+        debits,
+        credits,
+        [leg.amount_minor for _, _, leg in legs],
+        _given([leg.loan_no for _, _, leg in legs]),
+        _given([leg.issue_no for _, _, leg in legs]),
+        _given([leg.component for _, _, leg in legs]),
+        _given([leg.claim_no for _, _, leg in legs]),
         *_holds(orders),
         [submission.scope for submission in submissions],
         [submission.key for submission in submissions],
@@ -99,11 +100,12 @@ def lists(settings: Settings, submissions: Sequence[Submission]) -> list[Any]:
     ]
 
 
-def _times(times: list[Any]) -> list[Any] | None:
-    return times if any(times) else None
+def _given(values: list[Any]) -> list[Any] | None:
+    """None for a column that nobody fills: it costs nothing on its way to the database."""
+    return values if any(value is not None for value in values) else None
 
 
-def _holds(orders: Sequence[Order]) -> list[list[Any]]:
+def _holds(orders: Sequence[Order]) -> list[list[Any] | None]:
     """Columns of the holds: order, event, number, account, amount, expiry, platform, currency."""
     rows: list[tuple[Any, ...]] = []
     for o, order in enumerate(orders, 1):
@@ -113,7 +115,7 @@ def _holds(orders: Sequence[Order]) -> list[list[Any]]:
             expires_at = None if hold.expires_at is msgspec.UNSET else hold.expires_at
             row = (o, "PLACE", hold.hold_no, hold.account, hold.amount_minor, expires_at, order.platform_id, order.currency)
             rows.append(row)
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * 8
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [None] * 8
 
 
 def batch(settings: Settings, submissions: Sequence[Submission]) -> dict[str, Any]:

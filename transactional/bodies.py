@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -17,6 +17,8 @@ from domain.vocabulary import MovementType, OrderType
 from transactional.problems import Problem
 
 TextId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:#-]{1,64}\Z")]
+# the same of an order's fields: a pattern a field is most of what decoding costs, so `check_texts` looks at all of them at once
+OrderText = Annotated[str, msgspec.Meta(min_length=1, max_length=64, extra_json_schema={"pattern": r"^[A-Za-z0-9._:#-]{1,64}$"})]
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\Z")]
 Amount = Annotated[int, msgspec.Meta(gt=0, le=MAX_AMOUNT_MINOR)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -24,33 +26,33 @@ BULK_MAX = 1_000
 MOVEMENTS_MAX = 10_000
 
 
-class Movement(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class Movement(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """One debit and one credit of the same amount in minor units."""
 
     movement_type: MovementType
-    debit_account: TextId
-    credit_account: TextId
+    debit_account: OrderText
+    credit_account: OrderText
     amount_minor: Amount
-    loan_no: TextId | None = None
+    loan_no: OrderText | None = None
     issue_no: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
     component: Literal["P", "I"] | None = None
-    claim_no: TextId | None = None
+    claim_no: OrderText | None = None
 
 
-class Hold(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class Hold(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """Money of an account set aside under a number of the platform's."""
 
-    hold_no: TextId
-    account: TextId
+    hold_no: OrderText
+    account: OrderText
     amount_minor: Amount
     # left out rather than null, here and below: bodies of before keep their canonical form, so their keys replay
     expires_at: Moment | msgspec.UnsetType = msgspec.UNSET
 
 
-class Capture(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class Capture(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """Take a part of a hold, or all that remains, for what the order spends; `final` lets go of the rest."""
 
-    hold_no: TextId
+    hold_no: OrderText
     amount_minor: Amount | None = None
     final: bool = False
 
@@ -58,17 +60,17 @@ class Capture(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 Captures = Annotated[list[Capture], msgspec.Meta(min_length=1, max_length=MOVEMENTS_MAX)]
 
 
-class Order(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class Order(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """What a platform asks the bank to do, whole or not at all."""
 
-    platform_id: TextId
-    request_no: TextId
+    platform_id: OrderText
+    request_no: OrderText
     order_type: OrderType
-    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")]
+    currency: Annotated[str, msgspec.Meta(min_length=3, max_length=3, extra_json_schema={"pattern": "^[A-Z]{3}$"})]
     movements: Annotated[list[Movement], msgspec.Meta(max_length=MOVEMENTS_MAX)] = []
     place_holds: Annotated[list[Hold], msgspec.Meta(max_length=MOVEMENTS_MAX)] = []
-    release_holds: Annotated[list[TextId], msgspec.Meta(max_length=MOVEMENTS_MAX)] = []
-    reverses_request_no: TextId | None = None
+    release_holds: Annotated[list[OrderText], msgspec.Meta(max_length=MOVEMENTS_MAX)] = []
+    reverses_request_no: OrderText | None = None
     simulated_at: Moment | None = None
     effective_at: Moment | None = None
     capture_holds: Captures | msgspec.UnsetType = msgspec.UNSET
@@ -109,22 +111,71 @@ def decode(kind: type[Body], raw: bytes) -> Body:
     return body
 
 
-_NAME = re.compile(rb'"[^"\\]*"\s*:')
+_TEXT = re.compile(r"[A-Za-z0-9._:#-]{1,64}")
+_TEXTS = re.compile(r"(?:[A-Za-z0-9._:#-]{1,64}\n)*")
+
+
+def check_texts(orders: Sequence[Order], is_bulk: bool) -> None:
+    """Problem BODY_INVALID for the first identifier in decoded orders that is none (as TextId), with its position."""
+    texts: set[str | None] = set()
+    for order in orders:
+        texts |= {order.platform_id, order.request_no, order.reverses_request_no, *order.release_holds}
+        for leg in order.movements:
+            texts |= {leg.debit_account, leg.credit_account, leg.loan_no, leg.claim_no}
+        for hold in order.place_holds:
+            texts |= {hold.hold_no, hold.account}
+        texts.update(capture.hold_no for capture in order.capture_holds or ())
+    if _TEXTS.fullmatch("\n".join(filter(None, texts)) + "\n") is not None:
+        return
+    for index, order in enumerate(orders):
+        for field, text in _texts(order):
+            if _TEXT.fullmatch(text) is None:
+                where = f"orders[{index}].{field}" if is_bulk else field
+                what = f"Expected `str` matching regex {_TEXT.pattern!r}"
+                raise Problem("BODY_INVALID", f"{what} - at `$.{where}`", field=where, what=what)
+
+
+def _texts(order: Order) -> Iterator[tuple[str, str]]:
+    yield "platform_id", order.platform_id
+    yield "request_no", order.request_no
+    if order.reverses_request_no is not None:
+        yield "reverses_request_no", order.reverses_request_no
+    for index, leg in enumerate(order.movements):
+        yield f"movements[{index}].debit_account", leg.debit_account
+        yield f"movements[{index}].credit_account", leg.credit_account
+        if leg.loan_no is not None:
+            yield f"movements[{index}].loan_no", leg.loan_no
+        if leg.claim_no is not None:
+            yield f"movements[{index}].claim_no", leg.claim_no
+    for index, hold in enumerate(order.place_holds):
+        yield f"place_holds[{index}].hold_no", hold.hold_no
+        yield f"place_holds[{index}].account", hold.account
+    for index, hold_no in enumerate(order.release_holds):
+        yield f"release_holds[{index}]", hold_no
+    for index, capture in enumerate(order.capture_holds or ()):
+        yield f"capture_holds[{index}].hold_no", capture.hold_no
+
+
+_PLAIN = (b"\\", b'" ', b'"\t', b'"\n', b'"\r')
 
 
 def check_names(raw: bytes) -> None:
-    """Problem DUPLICATE_FIELD when an object of a decoded body names a field twice; readers differ in which value counts."""
-    if b"\\" not in raw:  # else escapes can spell a name, or a quote, in many ways
-        names = _NAME.findall(raw)
-        if len(names) == len(set(names)) or len(names) == _names_in(msgspec.json.decode(raw)):
+    """Problem DUPLICATE_FIELD when an object of a decoded order or bulk call names a field twice.
+
+    Readers of JSON differ in which value counts. Where a quote is followed by a colon only at the end of a name, names are
+    counted; else (an escape, white space behind a quote) the body is read again, object by object.
+    """
+    if not any(mark in raw for mark in _PLAIN):
+        body = msgspec.json.decode(raw)
+        names = len(body) + sum(map(_names_in, body["orders"])) if "orders" in body else _names_in(body)
+        if names == raw.count(b'":'):
             return
     json.loads(raw, object_pairs_hook=_without_duplicates)
 
 
-def _names_in(value: Any) -> int:
-    if isinstance(value, dict):
-        return len(value) + sum(_names_in(part) for part in value.values() if isinstance(part, (dict, list)))
-    return sum(_names_in(part) for part in value if isinstance(part, (dict, list)))
+def _names_in(order: dict[str, Any]) -> int:
+    parts = (part for name in ("movements", "place_holds", "capture_holds") for part in order.get(name) or ())
+    return len(order) + sum(map(len, parts))
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> None:

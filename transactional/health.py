@@ -23,12 +23,13 @@ async def get_livez() -> dict[str, str]:
 
 @router.get("/readyz")
 async def get_readyz(request: Request) -> dict[str, Any]:
-    """The database answers; also how far the seal reaches."""
+    """The database answers; also how far the seal reaches, and for how many seconds at most a movement waits for it."""
     try:
         row = await service_of(request).pool.fetchrow("SELECT * FROM ledger.seal_state()")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
         raise Problem("DATABASE_MISSING", "the database does not answer") from None
-    return {"status": "ok", "ledger_no_to": row["ledger_no_to"], "unsealed": row["unsealed"]}
+    window_s = round(service_of(request).sealer.window_s, 2)
+    return {"status": "ok", "ledger_no_to": row["ledger_no_to"], "unsealed": row["unsealed"], "unsealed_window_s": window_s}
 
 
 @router.get("/version")

@@ -34,7 +34,12 @@ Act = Callable[[Any], Awaitable[Any]]
 
 def idempotency_key(request: Request) -> str:
     """The request's key; Problem IDEMPOTENCY_KEY_MISSING when there is none that can be one."""
-    key = request.headers.get("idempotency-key", "").strip()
+    return checked_key(request.headers.get("idempotency-key"))
+
+
+def checked_key(header: str | None) -> str:
+    """The key in a header's text; Problem IDEMPOTENCY_KEY_MISSING when there is none that can be one."""
+    key = (header or "").strip()
     if not 0 < len(key) <= KEY_LENGTH_MAX or not key.isprintable():
         raise Problem("IDEMPOTENCY_KEY_MISSING", f"send Idempotency-Key with 1 to {KEY_LENGTH_MAX} printable characters")
     return key

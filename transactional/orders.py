@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,12 +13,12 @@ from starlette.responses import Response
 from domain.money import MINOR_DIGITS
 from domain.vocabulary import ORDERS_OF_THE_BANK
 from transactional.batch import Submission, of_bulk, of_order
-from transactional.bodies import MOVEMENTS_MAX, Bulk, Order, check_names, decode
-from transactional.idempotent import KEY_AND_DRY_RUN, idempotency_key, is_dry_run
+from transactional.bodies import MOVEMENTS_MAX, Bulk, Order, check_names, check_texts, decode
+from transactional.idempotent import KEY_AND_DRY_RUN, checked_key, is_dry_run
 from transactional.keys import EVERY_PLATFORM, covers
 from transactional.late_effects import post_by_rule
 from transactional.problems import Problem
-from transactional.service import read_body, scope_of, service_of
+from transactional.service import Service, read_body, scope_for, service_of
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
 ORDER_BYTES_MAX = 4 * 1024 * 1024
@@ -25,23 +26,43 @@ BULK_BYTES_MAX = 8 * 1024 * 1024
 FIRST_TIME, LAST_TIME = datetime(1970, 1, 2, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a posting request says beside its body: two headers, the sender's address, and whether it only asks."""
+
+    authorization: str | None
+    idempotency_key: str | None
+    address: str | None
+    is_dry_run: bool = False
+
+
 @router.post("", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
 async def post_order(request: Request) -> Response:
     """Post one order, whole or not at all; 201 with its ids, business date and time."""
-    scope, key = await scope_of(request), idempotency_key(request)
-    raw = await read_body(request, ORDER_BYTES_MAX)
-    order = decode(Order, raw)
-    check_names(raw)
-    _check(scope, order, "")
-    return await _post(request, of_order(scope, key, order))
+    return _response(*await answer_order(service_of(request), _asked(request), await read_body(request, ORDER_BYTES_MAX)))
 
 
 @router.post("/bulk", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
 async def post_orders(request: Request) -> Response:
     """Post up to 1,000 orders, all of them or none; with `atomic` false each has a verdict of its own. 201 with their numbers."""
-    scope, key = await scope_of(request), idempotency_key(request)
-    raw = await read_body(request, BULK_BYTES_MAX)
+    return _response(*await answer_bulk(service_of(request), _asked(request), await read_body(request, BULK_BYTES_MAX)))
+
+
+async def answer_order(service: Service, asked: Asked, raw: bytes) -> tuple[int, str, dict[str, str]]:
+    """Status, JSON text and headers of the answer to one order; any refusal is a Problem."""
+    scope, key = await scope_for(service, asked.authorization, asked.address), checked_key(asked.idempotency_key)
+    order = decode(Order, raw)
+    check_texts((order,), is_bulk=False)
+    check_names(raw)
+    _check(scope, order, "")
+    return await _post(service, asked.is_dry_run, of_order(scope, key, order))
+
+
+async def answer_bulk(service: Service, asked: Asked, raw: bytes) -> tuple[int, str, dict[str, str]]:
+    """Status, JSON text and headers of the answer to a bulk call; any refusal is a Problem."""
+    scope, key = await scope_for(service, asked.authorization, asked.address), checked_key(asked.idempotency_key)
     bulk = decode(Bulk, raw)
+    check_texts(bulk.orders, is_bulk=True)
     check_names(raw)
     for index, order in enumerate(bulk.orders):
         _check(scope, order, f"orders[{index}].")
@@ -49,7 +70,17 @@ async def post_orders(request: Request) -> Response:
         raise Problem("BODY_TOO_LARGE", f"a call carries at most {MOVEMENTS_MAX} movements")
     if bulk.atomic is True:  # said or not, it is the same call
         bulk = msgspec.structs.replace(bulk, atomic=msgspec.UNSET)
-    return await _post(request, of_bulk(scope, key, bulk))
+    return await _post(service, asked.is_dry_run, of_bulk(scope, key, bulk))
+
+
+def _asked(request: Request) -> Asked:
+    headers, client = request.headers, request.client
+    address = client.host if client else None
+    return Asked(headers.get("authorization"), headers.get("idempotency-key"), address, is_dry_run(request))
+
+
+def _response(status: int, body: str, headers: dict[str, str]) -> Response:
+    return Response(body, status, headers, "application/json")
 
 
 def _check(scope: str, order: Order, where: str) -> None:
@@ -69,14 +100,12 @@ def _check(scope: str, order: Order, where: str) -> None:
             raise Problem("BODY_INVALID", "expires_at is out of range", field=f"{where}place_holds[{index}].expires_at")
 
 
-async def _post(request: Request, submission: Submission) -> Response:
-    service = service_of(request)
+async def _post(service: Service, rehearses: bool, submission: Submission) -> tuple[int, str, dict[str, str]]:
     rule = service.settings.closed_day_rule
-    if request.scope["query_string"] and is_dry_run(request):
+    if rehearses:
         answer = await post_by_rule(service.pool, rule, submission, lambda one: service.poster.rehearse(service.pool, one))
         if not answer.is_replay:
-            return Response(answer.body, 200, {"Fundwatch-Dry-Run": "true"}, "application/json")
+            return 200, answer.body, {"Fundwatch-Dry-Run": "true"}
     else:
         answer = await post_by_rule(service.pool, rule, submission, service.poster.submit)
-    headers = {"Idempotency-Replayed": "true"} if answer.is_replay else {}
-    return Response(answer.body, 201, headers, "application/json")
+    return 201, answer.body, {"Idempotency-Replayed": "true"} if answer.is_replay else {}

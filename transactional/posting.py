@@ -24,7 +24,7 @@ QUEUE_BYTES_MAX = 64 * 1024 * 1024
 CALL_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
 LOST = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError, TimeoutError)
-POST_FAST = f"SELECT ledger.post_fast({', '.join(f'${place}' for place in range(1, 40))})"
+POST_FAST = f"SELECT ledger.post_fast({', '.join(f'${place}' for place in range(1, 38))})"
 POST_EACH = "SELECT verdict, answer, code, detail, body FROM ledger.post_each($1::jsonb)"
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class Poster:
         self._in_flight: set[tuple[str, str, str]] = set()
         self._waiting = asyncio.Event()
         self._connection: Any = None
+        self._fast: Any = None  # the fast path, prepared on that connection
         self._flusher: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -135,7 +136,7 @@ class Poster:
         try:
             if submissions[0].is_plain:
                 try:
-                    texts = await connection.fetchval(POST_FAST, *lists(self._settings, submissions), timeout=CALL_TIMEOUT_S)
+                    texts = await self._fast.fetchval(*lists(self._settings, submissions), timeout=CALL_TIMEOUT_S)
                     return [Answer(text, False) for text in texts]
                 except asyncpg.PostgresError as error:  # a doubt; nothing was kept, and the careful path says why
                     if isinstance(error, LOST):
@@ -180,7 +181,9 @@ class Poster:
     async def _connect(self) -> Any:
         if self._connection is None or self._connection.is_closed():
             url = self._settings.database_url("service")
-            self._connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
+            connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
+            self._fast = await connection.prepare(POST_FAST)
+            self._connection = connection
         return self._connection
 
     async def _disconnect(self) -> None:

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import asyncpg
 
 BLOCKS_A_CALL_MAX = 5
 CHANGES_A_BLOCK_MAX = 1_000
+MOVEMENTS_A_BLOCK = 1_000  # as ledger.seal_pending takes
 PAUSE_S = 0.25
 log = logging.getLogger(__name__)
-
-
-async def seal_now(pool: Any) -> int:
-    """Seal every movement committed so far; returns how many were sealed."""
-    total = 0
-    while sealed := await pool.fetchval("SELECT ledger.seal_pending($1)", BLOCKS_A_CALL_MAX):
-        total += sealed
-    return total
 
 
 async def seal_changes(pool: Any) -> int:
@@ -30,12 +24,32 @@ async def seal_changes(pool: Any) -> int:
     return total
 
 
-async def seal_forever(pool: Any) -> None:
-    """Seal what comes, again and again; a lost database is waited for, since sealing may lag but never skip."""
-    while True:
-        try:
-            await seal_now(pool)
-            await seal_changes(pool)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            log.warning("sealing waits for the database: %s", error)
-        await asyncio.sleep(PAUSE_S)
+class Sealer:
+    """Seals what comes, again and again; `window_s` is for how long a movement may be without its ledger number at most."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._caught_up_at = time.monotonic()
+
+    @property
+    def window_s(self) -> float:
+        """Seconds since everything committed by then was sealed: no movement older than that waits."""
+        return time.monotonic() - self._caught_up_at
+
+    async def seal_forever(self) -> None:
+        """Seal without end; a lost database is waited for, since sealing may lag but never skip."""
+        while True:
+            try:
+                await self._turn()
+                await seal_changes(self._pool)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                log.warning("sealing waits for the database: %s", error)
+            await asyncio.sleep(PAUSE_S)
+
+    async def _turn(self) -> None:
+        """Seal until a call found less than it may take: then all that was committed before that call is sealed."""
+        sealed = BLOCKS_A_CALL_MAX * MOVEMENTS_A_BLOCK
+        while sealed >= BLOCKS_A_CALL_MAX * MOVEMENTS_A_BLOCK:
+            began = time.monotonic()
+            sealed = await self._pool.fetchval("SELECT ledger.seal_pending($1)", BLOCKS_A_CALL_MAX)
+        self._caught_up_at = began

@@ -19,7 +19,7 @@ from transactional.expiry import expire_forever
 from transactional.keys import KeyRing
 from transactional.posting import Poster
 from transactional.problems import Problem
-from transactional.sealing import seal_forever
+from transactional.sealing import Sealer
 from transactional.settling import settle_forever
 
 BODY_BYTES_MAX = 32 * 1024 * 1024
@@ -35,6 +35,7 @@ class Service:
     poster: Poster
     keys: KeyRing
     addresses: AddressLists
+    sealer: Sealer
 
 
 @asynccontextmanager
@@ -48,18 +49,19 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         raise ServiceMissing(f"the service cannot reach its database: {error}") from None
     poster = Poster(settings)
     poster.start()
-    sealer = asyncio.create_task(seal_forever(pool))
+    sealer = Sealer(pool)
+    sealing = asyncio.create_task(sealer.seal_forever())
     expiry = asyncio.create_task(expire_forever(settings, pool))
     desk = asyncio.create_task(keep_time(pool))
     settling = asyncio.create_task(settle_forever(settings, pool))
     try:
-        yield Service(settings, pool, poster, KeyRing(settings, pool), AddressLists(pool))
+        yield Service(settings, pool, poster, KeyRing(settings, pool), AddressLists(pool), sealer)
     finally:
-        sealer.cancel()
+        sealing.cancel()
         expiry.cancel()
         desk.cancel()
         settling.cancel()
-        await asyncio.gather(sealer, expiry, desk, settling, return_exceptions=True)
+        await asyncio.gather(sealing, expiry, desk, settling, return_exceptions=True)
         await poster.stop()
         await pool.close()
 
@@ -72,9 +74,14 @@ def service_of(request: Request) -> Service:
 
 async def scope_of(request: Request) -> str:
     """Scope of the request's API key; Problems NOT_AUTHENTICATED and, outside the platform's white list, ADDRESS_NOT_LISTED."""
-    service = service_of(request)
-    scope = await service.keys.scope(request.headers.get("authorization"))
-    await service.addresses.check(scope, request.client.host if request.client else None, service.settings.zone)
+    address = request.client.host if request.client else None
+    return await scope_for(service_of(request), request.headers.get("authorization"), address)
+
+
+async def scope_for(service: Service, authorization: str | None, address: str | None) -> str:
+    """Scope of the API key in an ``Authorization`` header sent from a network address; Problems of `scope_of`."""
+    scope = await service.keys.scope(authorization)
+    await service.addresses.check(scope, address, service.settings.zone)
     return scope
 
 

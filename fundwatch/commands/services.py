@@ -70,7 +70,22 @@ def register(app: typer.Typer) -> None:
         deliveries = (
             _deliveries(settings) if any(one["service"] == "outside" and one["state"] == "running" for one in services) else []
         )
-        emit({"home": str(settings.home), "services": services, "deliveries": deliveries}, as_json, _table)
+        addresses = [str(one["address"]) for one in services if one["service"] == "api" and one["state"] == "running"]
+        ledger = _ledger(addresses[0] if addresses else None)
+        emit({"home": str(settings.home), "services": services, "ledger": ledger, "deliveries": deliveries}, as_json, _table)
+
+
+def _ledger(address: str | None) -> dict[str, Any] | None:
+    """How far the seal reaches and how long movements wait for it, as the running service says; None when it does not answer."""
+    import httpx2
+
+    if address is None:
+        return None
+    try:
+        answer = httpx2.get(f"{address}/readyz", timeout=5)
+        return dict(answer.raise_for_status().json())
+    except httpx2.HTTPError:
+        return None
 
 
 def _deliveries(settings: Settings) -> list[dict[str, Any]]:
@@ -101,6 +116,9 @@ def _table(result: dict[str, Any]) -> None:
         values = ("" if row[key] is None else str(row[key]) for key in ("pid", "address"))
         table.add_row(row["service"], row["state"], *values, memory, (row["since"] or "").removesuffix("+00:00"))
     console.print(table)
+    if result["ledger"] is not None:
+        seal = "ledger: sealed to number {ledger_no_to}, {unsealed} movements wait, none for more than {unsealed_window_s} s"
+        console.print(seal.format(**result["ledger"]))
     for one in result["deliveries"]:
         console.print(
             f"to {one['target']}: {one['pending']} wait, the oldest for {one['oldest_age_s']} s; {one['dead']} are dead"

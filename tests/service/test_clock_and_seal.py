@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import psycopg
@@ -188,3 +189,12 @@ def test_the_command_ends_with_code_ten_and_names_the_row(written: Any, capsys: 
         command(json=True)
     assert caught.value.exit_code == 10
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["faults"][0]["row"] == "balance of account 1"
+
+
+def test_readiness_says_for_how_long_a_movement_may_wait_for_its_number(api: Any) -> None:
+    api.recharge("P01-L-000001", 5)
+    deadline = time.monotonic() + 20
+    while (seen := api.client.get("/readyz").json())["unsealed"]:
+        assert time.monotonic() < deadline, seen
+    assert seen["ledger_no_to"] == 1
+    assert 0 <= seen["unsealed_window_s"] < 5
