@@ -18,7 +18,8 @@ from starlette.responses import Response
 from transactional import csv_file
 from transactional.approvals import one
 from transactional.bodies import Moment, decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
+from transactional.openapi import writing
 from transactional.people import matrix
 from transactional.service import read_body, service_of
 from transactional.staff import note, staff_of
@@ -69,7 +70,7 @@ async def export_review(request: Request, since: Since) -> Response:
     return await csv_file.send(request, staff, "access_review", COLUMNS, rows(), {"since": since.isoformat()})
 
 
-@router.post("/sign-off", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/sign-off", status_code=201, openapi_extra=writing(SignOff))
 async def sign_off(request: Request) -> Response:
     """Propose the review as read and right; a second person signs by deciding on the approval that this answers with."""
     staff = await staff_of(request, "propose_approval")

@@ -18,7 +18,8 @@ from starlette.responses import Response
 from fundwatch.settings import Settings
 from transactional.adjustment_bodies import Adjustment, Assignment, Decision, Nothing, Withdrawal
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, service_of
 from transactional.staff import staff_of
@@ -45,7 +46,7 @@ COLUMNS = """adjustment_id, item_id, platform_id, account_no, direction, amount_
   state_detail, posted_on, order_id"""
 
 
-@router.post("/v1/adjustments", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/v1/adjustments", status_code=201, openapi_extra=writing(Adjustment))
 async def create(request: Request) -> Response:
     """Put down an adjustment of an open break; 201 with it in state DRAFT. It may not exceed the break or widen it."""
     staff = await staff_of(request, "make_adjustment")
@@ -99,14 +100,14 @@ async def get_adjustment(request: Request, adjustment_id: int) -> dict[str, Any]
     return await document(service_of(request).pool, known_id(adjustment_id))
 
 
-@router.post("/v1/adjustments/{adjustment_id}/submission", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/v1/adjustments/{adjustment_id}/submission", status_code=201, openapi_extra=writing(Nothing))
 async def submit(request: Request, adjustment_id: int) -> Response:
     """Hand a credit, or a debit that the customer consented to, to a checker; large ones to two."""
     above = service_of(request).settings.adjustment_second_checker_minor
     return await _step(request, adjustment_id, "make_adjustment", Nothing, "work.submit_adjustment", lambda _: (above,))
 
 
-@router.post("/v1/adjustments/{adjustment_id}/decision", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/v1/adjustments/{adjustment_id}/decision", status_code=201, openapi_extra=writing(Decision))
 async def decide(request: Request, adjustment_id: int) -> Response:
     """A checker's word: neither the maker nor the break's investigator, and of two checkers not the same."""
 
@@ -118,7 +119,7 @@ async def decide(request: Request, adjustment_id: int) -> Response:
     return await _step(request, adjustment_id, "decide_adjustment", Decision, "work.decide_adjustment", words)
 
 
-@router.post("/v1/adjustments/{adjustment_id}/withdrawal", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/v1/adjustments/{adjustment_id}/withdrawal", status_code=201, openapi_extra=writing(Withdrawal))
 async def withdraw(request: Request, adjustment_id: int) -> Response:
     """Take an adjustment back before money moved; it ends REJECTED."""
     return await _step(
@@ -126,13 +127,13 @@ async def withdraw(request: Request, adjustment_id: int) -> Response:
     )
 
 
-@router.post("/v1/adjustments/{adjustment_id}/posting", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/v1/adjustments/{adjustment_id}/posting", status_code=201, openapi_extra=writing(Nothing))
 async def post(request: Request, adjustment_id: int) -> Response:
     """Post the compensating order, once. 201 also when the engine refuses it: then the state is BANK_FAILED with the code."""
     return await _step(request, adjustment_id, "make_adjustment", Nothing, "work.post_adjustment", lambda _: ())
 
 
-@router.post("/v1/break-assignments", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/v1/break-assignments", status_code=201, openapi_extra=writing(Assignment))
 async def assign(request: Request) -> Response:
     """Say who looks into a break; that person is no checker of its adjustments."""
     staff = await staff_of(request, "assign_break")

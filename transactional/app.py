@@ -54,6 +54,7 @@ from transactional import (
     withdrawals,
 )
 from transactional.hot_path import DATABASE_LOST
+from transactional.openapi import Documented
 from transactional.outside import deliveries, payments
 from transactional.problems import CATALOGUE, MEDIA_TYPE, STATUS_CODES, Problem
 from transactional.service import running
@@ -82,7 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.service = service
             yield {"service": service}
 
-    app = FastAPI(title="Fundwatch transactional service", version="1", lifespan=lifespan, responses=_declared())
+    app = Documented(_declared(), lifespan=lifespan)
     for part in (health, clock, registry, accounts, orders, approvals, day_close):
         app.include_router(part.router)
     for part in (login, people, calendars, audit_trail, access_review):

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import Label, TextId, decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, service_of
 from transactional.staff import staff_of
@@ -42,7 +43,7 @@ class Decision(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     note: Annotated[str, msgspec.Meta(max_length=500, pattern=r"^[^\x00]*\Z")] = ""
 
 
-@router.post("", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("", status_code=201, openapi_extra=writing(Proposal))
 async def propose(request: Request) -> Response:
     """Put down a proposal; it has no effect until a second person approves it. 201 with its id and the hash to decide on."""
     staff = await staff_of(request, "propose_approval")
@@ -59,7 +60,7 @@ async def propose(request: Request) -> Response:
     return await once(request, staff.scope, body, act)
 
 
-@router.post("/{approval_id}/decision", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{approval_id}/decision", status_code=201, openapi_extra=writing(Decision))
 async def decide(request: Request, approval_id: int) -> Response:
     """Approve or reject, once; an approval takes effect in the same transaction, and `result` says what came of it."""
     staff = await staff_of(request, "decide_approval")

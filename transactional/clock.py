@@ -12,6 +12,7 @@ from starlette.requests import Request
 from fundwatch.settings import Settings
 from transactional.bodies import ClockBody, decode
 from transactional.keys import EVERY_PLATFORM
+from transactional.openapi import reading
 from transactional.posting import refusal
 from transactional.problems import Problem
 from transactional.service import read_body, scope_of, service_of
@@ -33,7 +34,7 @@ async def get_clock(request: Request) -> dict[str, Any]:
     return await _state(request)
 
 
-@router.post("")
+@router.post("", openapi_extra=reading(ClockBody))
 async def set_clock(request: Request) -> dict[str, Any]:
     """Move the simulated clock on; a system clock refuses, and no clock goes back."""
     if await scope_of(request) != EVERY_PLATFORM:

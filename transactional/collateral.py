@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN
 from transactional.loans_bodies import Collateral, Lien, Valuation
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read, record
+from transactional.openapi import writing
 from transactional.service import read_body, service_of
 
 router = APIRouter(prefix="/v1/collateral", tags=["collateral"])
@@ -30,19 +30,19 @@ SELECT disposed_on, gross_minor, costs_minor, to_lenders_minor, to_guarantor_min
 FROM loans.disposal WHERE platform_id = $1 AND collateral_no = $2"""
 
 
-@router.post("", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("", status_code=201, openapi_extra=writing(Collateral))
 async def register_collateral(request: Request) -> Response:
     """Register what secures a loan, with its haircut and the highest LTV."""
     return await record(request, decode(Collateral, await read_body(request)), "register_collateral")
 
 
-@router.post("/{collateral_no}/valuations", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{collateral_no}/valuations", status_code=201, openapi_extra=writing(Valuation))
 async def value_collateral(request: Request, collateral_no: str) -> Response:
     """A dated valuation; the answer says the LTV that comes of it."""
     return await record(request, decode(Valuation, await read_body(request)), "value_collateral", collateral_no=collateral_no)
 
 
-@router.post("/{collateral_no}/liens", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{collateral_no}/liens", status_code=201, openapi_extra=writing(Lien))
 async def change_lien(request: Request, collateral_no: str) -> Response:
     """Rights are registered, go over to another holder, or are released."""
     return await record(request, decode(Lien, await read_body(request)), "change_lien", collateral_no=collateral_no)

@@ -18,8 +18,9 @@ from starlette.responses import Response
 from transactional.adjustment_bodies import ConsentAnswer, ConsentRequest, Nothing
 from transactional.adjustments import document, known_id, read_step
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
 from transactional.keys import covers
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, scope_of, service_of
 from transactional.staff import staff_of
@@ -28,7 +29,7 @@ router = APIRouter(prefix="/v1/adjustments", tags=["adjustments"])
 TOKEN_BYTES = 32
 
 
-@router.post("/{adjustment_id}/consent-request", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{adjustment_id}/consent-request", status_code=201, openapi_extra=writing(ConsentRequest))
 async def request_consent(request: Request, adjustment_id: int) -> Response:
     """Ask the customer about a debit: for 72 hours, by the text named. The platform hears `adjustment.consent_requested`."""
     staff = await staff_of(request, "make_adjustment")
@@ -43,7 +44,7 @@ async def request_consent(request: Request, adjustment_id: int) -> Response:
     return await once(request, staff.scope, body, act)
 
 
-@router.post("/{adjustment_id}/consent-token", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{adjustment_id}/consent-token", status_code=201, openapi_extra=writing(Nothing))
 async def issue_token(request: Request, adjustment_id: int) -> Response:
     """A one-time token for the platform's customer; shown in this answer only (a repeated one hears null); the newest counts."""
     scope = await _platform_scope(request, adjustment_id)
@@ -66,7 +67,7 @@ async def issue_token(request: Request, adjustment_id: int) -> Response:
     return Response(msgspec.json.encode(shown), 201, {"Cache-Control": "no-store"}, "application/json")
 
 
-@router.post("/{adjustment_id}/consent", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{adjustment_id}/consent", status_code=201, openapi_extra=writing(ConsentAnswer))
 async def answer_consent(request: Request, adjustment_id: int) -> Response:
     """The customer's word by token, on this adjustment, amount and text: CONSENTED or REFUSED, once."""
     scope = await _platform_scope(request, adjustment_id)

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN
 from transactional.loans_bodies import Content, Contract, ContractEvent
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read, record
+from transactional.openapi import writing
 from transactional.service import read_body, service_of
 
 router = APIRouter(prefix="/v1/contracts", tags=["contracts"])
@@ -21,19 +21,19 @@ SELECT seq, event, happened_on, evidence_sha256, recorded_at, actor FROM loans.c
 WHERE platform_id = $1 AND contract_no = $2 ORDER BY seq"""
 
 
-@router.post("", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("", status_code=201, openapi_extra=writing(Contract))
 async def archive_contract(request: Request) -> Response:
     """Keep the hash of a signed contract; its parties are customers and include those of what it is about."""
     return await record(request, decode(Contract, await read_body(request)), "archive_contract")
 
 
-@router.post("/{contract_no}/events", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{contract_no}/events", status_code=201, openapi_extra=writing(ContractEvent))
 async def add_event(request: Request, contract_no: str) -> Response:
     """A delivery, or a dispute that opens or ends; while one is open the contract is kept without end."""
     return await record(request, decode(ContractEvent, await read_body(request)), "put_contract_event", contract_no=contract_no)
 
 
-@router.post("/{contract_no}/verify", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{contract_no}/verify", status_code=201, openapi_extra=writing(Content))
 async def verify_contract(request: Request, contract_no: str) -> Response:
     """Whether content with this hash is what was signed (`is_same`); question and answer are kept as an event."""
     return await record(request, decode(Content, await read_body(request)), "verify_contract", contract_no=contract_no)

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import service_of
 from transactional.staff import staff_of
@@ -46,7 +47,7 @@ async def get_day(request: Request, business_date: date) -> dict[str, Any]:
     return await _one(service_of(request).pool, business_date)
 
 
-@router.post("/{business_date}/close", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{business_date}/close", status_code=201, openapi_extra=writing(Nothing))
 async def close_day(request: Request, business_date: date) -> Response:
     """Close the oldest open date once it is over, sealed and balanced; closing it again answers the first close."""
     staff = await staff_of(request, "close_day")

@@ -27,7 +27,10 @@ KEY_AND_DRY_RUN: dict[str, Any] = {
             "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX},
         },
         {"name": "dry_run", "in": "query", "required": False, "schema": {"type": "boolean", "default": False}},
-    ]
+    ],
+    "responses": {
+        "200": {"description": "What a dry run would have been answered", "content": {"application/json": {"schema": {}}}},
+    },
 }
 Act = Callable[[Any], Awaitable[Any]]
 

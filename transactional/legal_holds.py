@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
 from transactional.keys import covers
 from transactional.legal_hold_bodies import Waking
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, scope_of, service_of
 from transactional.staff import staff_of
@@ -93,7 +94,7 @@ async def get_legal_hold(request: Request, legal_hold_id: int) -> dict[str, Any]
     return {**dict(row), "events": [{**dict(event), "detail": msgspec.json.decode(event["detail"])} for event in events]}
 
 
-@router.post("/v1/accounts/{account_no}/waking", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/v1/accounts/{account_no}/waking", status_code=201, openapi_extra=writing(Waking))
 async def wake(request: Request, account_no: str) -> Response:
     """End an account's dormancy: its customer was verified. What else locks the account stays."""
     scope = await scope_of(request)

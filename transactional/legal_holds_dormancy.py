@@ -13,8 +13,9 @@ from starlette.responses import Response
 from domain.calendars import Calendar
 from domain.errors import BadInput
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
 from transactional.legal_hold_bodies import DormancyProposals
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, service_of
 from transactional.staff import staff_of
@@ -22,7 +23,7 @@ from transactional.staff import staff_of
 router = APIRouter(tags=["legal holds"])
 
 
-@router.post("/v1/dormancy-proposals", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/v1/dormancy-proposals", status_code=201, openapi_extra=writing(DormancyProposals))
 async def propose_dormant(request: Request) -> Response:
     """Propose every quiet account found (kind DORMANCY); 201 with the proposals and the account number to go on after."""
     staff = await staff_of(request, "propose_approval")

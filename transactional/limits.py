@@ -15,8 +15,9 @@ from starlette.responses import Response
 
 from domain.money import MINOR_DIGITS
 from transactional.bodies import Amount, TextId, decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
 from transactional.keys import covers
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, scope_of, service_of
 from transactional.staff import staff_of
@@ -34,7 +35,7 @@ class LimitQuestion(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     loan_no: TextId | None = None
 
 
-@router.post("/check", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/check", status_code=201, openapi_extra=writing(LimitQuestion))
 async def check_limits(request: Request) -> Response:
     """`allow`, `headroom_minor` (null: no cap), the rule that decided and all that were asked, each with cap and exposure."""
     scope = await scope_of(request)

@@ -18,11 +18,12 @@ from domain.allocation import OwedRow, allocate
 from domain.splitting import OpenClaim, split
 from domain.vocabulary import Component, MovementType, OrderType
 from transactional.bodies import MOVEMENTS_MAX, Capture, Hold, Movement, Order, decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
 from transactional.loan_money_bodies import Bid, Disbursement, FailedRaise, Fee, Payment
 from transactional.loan_owed import OPEN_CLAIMS, OWED
 from transactional.loans_bodies import OfPlatform
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, check_mine, page
+from transactional.openapi import writing
 from transactional.posting_within import post_within
 from transactional.problems import Problem
 from transactional.service import read_body, scope_of, service_of
@@ -68,7 +69,7 @@ class _Turn:
         return found
 
 
-@router.post("/{loan_no}/bids", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{loan_no}/bids", status_code=201, openapi_extra=writing(Bid))
 async def place_bid(request: Request, loan_no: str) -> Response:
     """Hold a lender's money for a loan that is raising; whatever comes at once, bids never exceed the contract amount."""
     body = decode(Bid, await read_body(request))
@@ -87,7 +88,7 @@ async def place_bid(request: Request, loan_no: str) -> Response:
     return await _instructed(request, loan_no, body, act)
 
 
-@router.post("/{loan_no}/disbursement", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{loan_no}/disbursement", status_code=201, openapi_extra=writing(Disbursement))
 async def disburse(request: Request, loan_no: str) -> Response:
     """Every live bid of a full loan becomes a claim and the borrower's money, in one order; the borrower pays the fees from it.
 
@@ -115,7 +116,7 @@ async def disburse(request: Request, loan_no: str) -> Response:
     return await _instructed(request, loan_no, body, act)
 
 
-@router.post("/{loan_no}/failed-raise", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{loan_no}/failed-raise", status_code=201, openapi_extra=writing(FailedRaise))
 async def fail_raise(request: Request, loan_no: str) -> Response:
     """Let go of every live bid, to the cent what was held, and mark the loan as failed; nothing reaches the borrower."""
     body = decode(FailedRaise, await read_body(request))
@@ -133,7 +134,7 @@ async def fail_raise(request: Request, loan_no: str) -> Response:
     return await _instructed(request, loan_no, body, act)
 
 
-@router.post("/{loan_no}/repayments", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{loan_no}/repayments", status_code=201, openapi_extra=writing(Payment))
 async def repay(request: Request, loan_no: str) -> Response:
     """A payment of the borrower: oldest instalment first, interest before principal, also such that are not due yet.
 
@@ -149,7 +150,7 @@ async def repay(request: Request, loan_no: str) -> Response:
     return await _instructed(request, loan_no, body, act)
 
 
-@router.post("/{loan_no}/compensations", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{loan_no}/compensations", status_code=201, openapi_extra=writing(Payment))
 async def compensate(request: Request, loan_no: str) -> Response:
     """A guarantor pays the lenders what is due and unpaid, never more; the borrower's own days past due go on."""
     body = decode(Payment, await read_body(request))

@@ -15,10 +15,10 @@ from domain.errors import BadInput
 from domain.schedules import bullet_interest, months_after, schedule
 from domain.vocabulary import PlanType
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN
 from transactional.loans import LOANS
 from transactional.loans_bodies import Plan, PlanRow
 from transactional.loans_records import Platform, one, platform_read, record
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, service_of
 
@@ -31,7 +31,7 @@ SELECT version, reason, valid_from, source, differences, recorded_at, actor FROM
 WHERE platform_id = $1 AND loan_no = $2 ORDER BY version"""
 
 
-@router.post("/{loan_no}/plan", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{loan_no}/plan", status_code=201, openapi_extra=writing(Plan))
 async def add_plan(request: Request, loan_no: str, generate: bool = False) -> Response:
     """The next version of the plan: principal adds up to the disbursed amount, what was due before `valid_from` stays as it was.
 

@@ -12,10 +12,10 @@ from starlette.responses import Response
 from domain.allocation import OwedRow, allocate
 from domain.splitting import OpenClaim, split
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN
 from transactional.loan_owed import OPEN_CLAIMS, OWED
 from transactional.loans_bodies import Loan, StatusChange, Terms
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read, record
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, service_of
 
@@ -26,19 +26,19 @@ SELECT seq, status, valid_from, reason, recorded_at, actor FROM loans.status
 WHERE platform_id = $1 AND loan_no = $2 ORDER BY seq"""
 
 
-@router.post("", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("", status_code=201, openapi_extra=writing(Loan))
 async def register_loan(request: Request) -> Response:
     """Register a loan, announced or raising; 201 with all that is known of it."""
     return await record(request, decode(Loan, await read_body(request)), "register")
 
 
-@router.post("/{loan_no}/terms", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{loan_no}/terms", status_code=201, openapi_extra=writing(Terms))
 async def change_terms(request: Request, loan_no: str) -> Response:
     """Another version of the terms, while the loan is announced or raising."""
     return await record(request, decode(Terms, await read_body(request)), "change_terms", loan_no=loan_no)
 
 
-@router.post("/{loan_no}/status", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{loan_no}/status", status_code=201, openapi_extra=writing(StatusChange))
 async def change_status(request: Request, loan_no: str) -> Response:
     """The next status, if it may follow and the ledger bears it out.
 

@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from transactional import passwords, second_factor, sessions, users
 from transactional.bodies import decode
+from transactional.openapi import reading
 from transactional.problems import Problem
 from transactional.service import read_body, service_of
 from transactional.staff import Staff, address_of, staff_of, token_of
@@ -64,7 +65,7 @@ class FirstCode(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     code: Code
 
 
-@router.post("/sessions", status_code=201)
+@router.post("/sessions", status_code=201, openapi_extra=reading(Login))
 async def sign_in(request: Request) -> Response:
     """Begin a session; its token is in this answer and nowhere else. CODE_NEEDED: send the same with the one-time code."""
     body = decode(Login, await read_body(request))
@@ -112,7 +113,7 @@ async def sign_out(request: Request) -> Response:
     return Response(status_code=204)
 
 
-@router.put("/password", status_code=204)
+@router.put("/password", status_code=204, openapi_extra=reading(PasswordChange))
 async def change_password(request: Request) -> Response:
     """Change one's own password; every session ends, this one too."""
     staff = await staff_of(request, "own_account")
@@ -138,7 +139,7 @@ async def see_second_factor(request: Request) -> dict[str, Any]:
     }
 
 
-@router.post("/second-factor", status_code=201)
+@router.post("/second-factor", status_code=201, openapi_extra=reading(Proof))
 async def begin_second_factor(request: Request) -> Response:
     """Make a secret for an authenticator, shown this once; it counts after `/v1/second-factor/confirm`."""
     staff = await staff_of(request, "own_account")
@@ -153,7 +154,7 @@ async def begin_second_factor(request: Request) -> Response:
     return _answer({"secret": made.secret, "otpauth_uri": made.uri}, 201)
 
 
-@router.post("/second-factor/confirm", status_code=201)
+@router.post("/second-factor/confirm", status_code=201, openapi_extra=reading(FirstCode))
 async def confirm_second_factor(request: Request) -> Response:
     """Put the secret in force with its first code; the recovery codes are in this answer and nowhere else."""
     staff = await staff_of(request, "own_account")

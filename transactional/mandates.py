@@ -9,34 +9,34 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN
 from transactional.loans_bodies import Bid, Mandate, MandateUse, Reason
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read, record
+from transactional.openapi import writing
 from transactional.service import read_body
 
 router = APIRouter(prefix="/v1/mandates", tags=["mandates"])
 MANDATES = Records("mandate_state", "mandate_no")
 
 
-@router.post("", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("", status_code=201, openapi_extra=writing(Mandate))
 async def put_mandate(request: Request) -> Response:
     """A new mandate (version 1) or its next version; a revoked one has none."""
     return await record(request, decode(Mandate, await read_body(request)), "put_mandate")
 
 
-@router.post("/{mandate_no}/revocation", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{mandate_no}/revocation", status_code=201, openapi_extra=writing(Reason))
 async def revoke(request: Request, mandate_no: str) -> Response:
     """End a mandate: no bid is covered from now on; holds that were placed under it stand."""
     return await record(request, decode(Reason, await read_body(request)), "revoke_mandate", mandate_no=mandate_no)
 
 
-@router.post("/{mandate_no}/check", openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{mandate_no}/check", openapi_extra=writing(Bid))
 async def check(request: Request, mandate_no: str) -> Response:
     """Would this bid be covered now: `covered`, the `reasons` why not, and the `headroom_minor` left for this loan."""
     return await record(request, decode(Bid, await read_body(request)), "check_mandate", 200, mandate_no=mandate_no)
 
 
-@router.post("/{mandate_no}/uses", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{mandate_no}/uses", status_code=201, openapi_extra=writing(MandateUse))
 async def use(request: Request, mandate_no: str) -> Response:
     """Put a tender hold of the lender under the mandate, if it covers the bid; all uses together never pass its total."""
     return await record(request, decode(MandateUse, await read_body(request)), "use_mandate", mandate_no=mandate_no)

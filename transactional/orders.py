@@ -14,9 +14,10 @@ from domain.money import MINOR_DIGITS
 from domain.vocabulary import ORDERS_OF_THE_BANK
 from transactional.batch import Submission, of_bulk, of_order
 from transactional.bodies import MOVEMENTS_MAX, Bulk, Order, check_names, check_texts, decode
-from transactional.idempotent import KEY_AND_DRY_RUN, checked_key, is_dry_run
+from transactional.idempotent import checked_key, is_dry_run
 from transactional.keys import EVERY_PLATFORM, covers
 from transactional.late_effects import post_by_rule
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import Service, read_body, scope_for, service_of
 
@@ -36,13 +37,13 @@ class Asked:
     is_dry_run: bool = False
 
 
-@router.post("", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("", status_code=201, openapi_extra=writing(Order))
 async def post_order(request: Request) -> Response:
     """Post one order, whole or not at all; 201 with its ids, business date and time."""
     return _response(*await answer_order(service_of(request), _asked(request), await read_body(request, ORDER_BYTES_MAX)))
 
 
-@router.post("/bulk", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/bulk", status_code=201, openapi_extra=writing(Bulk))
 async def post_orders(request: Request) -> Response:
     """Post up to 1,000 orders, all of them or none; with `atomic` false each has a verdict of its own. 201 with their numbers."""
     return _response(*await answer_bulk(service_of(request), _asked(request), await read_body(request, BULK_BYTES_MAX)))

@@ -16,6 +16,7 @@ from domain.vocabulary import CONTROL_ROLES, AccountRole
 from transactional.bodies import decode
 from transactional.idempotent import refused
 from transactional.keys import EVERY_PLATFORM
+from transactional.openapi import reading
 from transactional.problems import Problem
 from transactional.registry_bodies import ROWS_MAX, Registry, check_masked
 from transactional.service import read_body, scope_of, service_of
@@ -94,7 +95,7 @@ ACCOUNT = Target(
 )
 
 
-@router.post("")
+@router.post("", openapi_extra=reading(Registry))
 async def post_registry(request: Request) -> dict[str, int]:
     """Register rows, all of them or none; answers how many rows of each list were new."""
     if await scope_of(request) != EVERY_PLATFORM:

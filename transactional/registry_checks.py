@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from transactional.address_lists import covers_address
 from transactional.bodies import decode
+from transactional.openapi import reading
 from transactional.problems import Problem
 from transactional.registry_asker import asker_of
 from transactional.registry_bodies import HoldsOfProject
@@ -22,7 +23,7 @@ LISTED = """SELECT value FROM registry.current_white_list WHERE platform_id = $1
   AND holds_from <= $3 AND (holds_to IS NULL OR holds_to >= $3)"""
 
 
-@router.post("/projects/{project_no}/disbursement-check")
+@router.post("/projects/{project_no}/disbursement-check", openapi_extra=reading(HoldsOfProject))
 async def check_disbursement(request: Request, project_no: str) -> dict[str, Any]:
     """Whether the lenders' holds may become the borrower's money: `allowed`, and every reason against it (row 3.2)."""
     asker = await asker_of(request, "see_rows")

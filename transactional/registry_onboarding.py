@@ -14,7 +14,8 @@ from starlette.responses import Response
 
 from domain.money import MINOR_DIGITS
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.registry_asker import asker_of
 from transactional.registry_bodies import Leaving, Onboarding, Platform
@@ -32,7 +33,7 @@ _TOTALS = """SELECT currency, count(*) AS accounts, sum(opening_minor)::bigint A
   WHERE platform_id = $1 GROUP BY currency ORDER BY currency"""
 
 
-@router.post("", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("", status_code=201, openapi_extra=writing(Platform))
 async def open_platform(request: Request) -> Response:
     """Register a platform in state ONBOARDING, with its control accounts; it trades once its onboarding is decided."""
     staff = await staff_of(request, "keep_registry")
@@ -49,7 +50,7 @@ async def open_platform(request: Request) -> Response:
     return await once(request, staff.scope, body, act)
 
 
-@router.post("/{platform_id}/onboarding", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{platform_id}/onboarding", status_code=201, openapi_extra=writing(Onboarding))
 async def propose_onboarding(request: Request, platform_id: str) -> Response:
     """Propose to take a platform over; refused when balances are not the special account's, or claims not the loans."""
     settings = service_of(request).settings
@@ -61,7 +62,7 @@ async def propose_onboarding(request: Request, platform_id: str) -> Response:
     return await _propose(request, "PLATFORM_ONBOARDING", platform_id, payload, body)
 
 
-@router.post("/{platform_id}/leaving", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{platform_id}/leaving", status_code=201, openapi_extra=writing(Leaving))
 async def propose_leaving(request: Request, platform_id: str) -> Response:
     """Propose that a platform in state LEAVING has left: refused while any account holds money or any claim is open."""
     body = decode(Leaving, await read_body(request))

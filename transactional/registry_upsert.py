@@ -15,7 +15,8 @@ from starlette.responses import Response
 from domain.money import MINOR_DIGITS
 from domain.vocabulary import CONTROL_ROLES, AccountRole
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.registry_asker import asker_of
 from transactional.registry_bodies import ROWS_MAX, AccountRow, CustomerRow, Upsert, check_masked
@@ -77,7 +78,7 @@ def _check(body: Any) -> str:
     return str(body.account_no)
 
 
-@router.post("/upsert", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/upsert", status_code=201, openapi_extra=writing(Upsert))
 async def upsert(request: Request) -> Response:
     """At most 5,000 rows: each NEW, CHANGED (field, before, after), UNCHANGED or REFUSED (why); good rows stay."""
     asker = await asker_of(request, "keep_registry")

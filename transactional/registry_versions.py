@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
+from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.registry_asker import Asker, asker_of
 from transactional.registry_bodies import Dated
@@ -190,12 +191,8 @@ def _add_write(subject: Subject, kind: type[msgspec.Struct]) -> None:
         return await once(request, asker.keys_scope, body, act)
 
     put.__doc__ = f"Add a version: {subject.meaning}. The same content again is UNCHANGED."
-    extra = {
-        **KEY_AND_DRY_RUN,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
-    }
     router.add_api_route(
-        f"/{subject.path}", put, methods=["POST"], name=f"put_{subject.name}", status_code=201, openapi_extra=extra
+        f"/{subject.path}", put, methods=["POST"], name=f"put_{subject.name}", status_code=201, openapi_extra=writing(kind)
     )
 
 

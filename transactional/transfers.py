@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import decode
-from transactional.idempotent import KEY_AND_DRY_RUN
 from transactional.loans_bodies import Carried, Deal, Listing, Reason
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read, record
+from transactional.openapi import writing
 from transactional.service import read_body
 
 router = APIRouter(prefix="/v1", tags=["transfers"])
@@ -19,25 +19,25 @@ LISTINGS = Records("listing_state", "listing_no")
 DEALS = Records("deal_state", "deal_no")
 
 
-@router.post("/transfers", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/transfers", status_code=201, openapi_extra=writing(Listing))
 async def list_claim(request: Request) -> Response:
     """Offer principal of a claim: no more than is outstanding and neither offered nor agreed elsewhere."""
     return await record(request, decode(Listing, await read_body(request)), "list_claim")
 
 
-@router.post("/transfers/{listing_no}/withdrawal", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/transfers/{listing_no}/withdrawal", status_code=201, openapi_extra=writing(Reason))
 async def withdraw(request: Request, listing_no: str) -> Response:
     """Take an offer back; deals that are agreed stand."""
     return await record(request, decode(Reason, await read_body(request)), "withdraw_listing", listing_no=listing_no)
 
 
-@router.post("/transfers/{listing_no}/deals", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/transfers/{listing_no}/deals", status_code=201, openapi_extra=writing(Deal))
 async def agree(request: Request, listing_no: str) -> Response:
     """Agree on a sale of all or a part of what is unsold; it is reserved for the buyer from now on."""
     return await record(request, decode(Deal, await read_body(request)), "agree_deal", listing_no=listing_no)
 
 
-@router.post("/deals/{deal_no}/settlement", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/deals/{deal_no}/settlement", status_code=201, openapi_extra=writing(Carried))
 async def settle(request: Request, deal_no: str) -> Response:
     """Move title by a posted CREDIT_ASSIGNMENT order: the buyer paid the seller price and accrued interest, one of them the fee,
     to the cent. The buyer's claim takes its number from the order's movement.
@@ -45,7 +45,7 @@ async def settle(request: Request, deal_no: str) -> Response:
     return await record(request, decode(Carried, await read_body(request)), "settle_deal", deal_no=deal_no)
 
 
-@router.post("/deals/{deal_no}/cancellation", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/deals/{deal_no}/cancellation", status_code=201, openapi_extra=writing(Reason))
 async def cancel(request: Request, deal_no: str) -> Response:
     """Give up a deal that is not settled; its principal is free again."""
     return await record(request, decode(Reason, await read_body(request)), "cancel_deal", deal_no=deal_no)

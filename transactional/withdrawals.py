@@ -12,9 +12,10 @@ from starlette.responses import Response
 
 from domain.ids import is_text_id
 from transactional.bodies import Amount, Hold, Order, TextId, decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
 from transactional.loans_bodies import OfPlatform, Sha256
 from transactional.loans_records import Platform, check_mine, platform_read
+from transactional.openapi import writing
 from transactional.posting_within import post_within
 from transactional.problems import Problem
 from transactional.service import read_body, scope_of, service_of
@@ -46,7 +47,7 @@ class Confirmation(OfPlatform, frozen=True, kw_only=True):
     evidence_hash: Sha256
 
 
-@router.post("", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("", status_code=201, openapi_extra=writing(Withdrawal))
 async def ask(request: Request) -> Response:
     """Hold amount and fee until the customer confirms (CONFIRMING); after `confirm_within_s` the money is free again."""
     body = decode(Withdrawal, await read_body(request))
@@ -72,7 +73,7 @@ async def ask(request: Request) -> Response:
     return await once(request, scope, body, act)
 
 
-@router.post("/{withdrawal_no}/confirmation", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/{withdrawal_no}/confirmation", status_code=201, openapi_extra=writing(Confirmation))
 async def confirm(request: Request, withdrawal_no: str) -> Response:
     """Confirmed: the money leaves the account and the bank is asked to pay (ACCEPT). Refused: it is free again (ACCEPT_FAIL)."""
     body = decode(Confirmation, await read_body(request))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import httpx2
 import psycopg
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 
 from transactional.app import create_app
+from transactional.hot_path import PostingProtocol
 
 REGISTRY: dict[str, Any] = {
     "platforms": [
@@ -248,3 +254,48 @@ def pages(database: Any) -> Iterator[Pages]:
     for role in ROLES:
         users.create(database.url("migrator"), role, role, password_of(role), display_name=f"The {role}")
     yield Pages(create_pages(database.settings), database)
+
+
+@dataclass
+class Wire:
+    """A listening service, the key of every platform, and what made it."""
+
+    port: int
+    key: str
+    database: Any
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def request(self, body: bytes, key: str, *more: str, path: str = "/v1/orders", version: str = "1.1") -> bytes:
+        """A request's bytes."""
+        head = [f"POST {path} HTTP/{version}", "Host: x", f"Authorization: Bearer {self.key}", f"Idempotency-Key: {key}", *more]
+        if not any(line.lower().startswith("transfer-encoding") for line in more):
+            head.append(f"Content-Length: {len(body)}")
+        return "\r\n".join([*head, "", ""]).encode() + body
+
+    def connect(self) -> socket.socket:
+        """A connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+
+@pytest.fixture
+def wire(database: Any) -> Iterator[Wire]:
+    """The service with the protocol of its process, in a thread, over a small registry."""
+    app = create_app(database.settings)
+    config = uvicorn.Config(app, port=0, http=PostingProtocol, loop="uvloop", log_level="critical", lifespan="on")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started:
+        assert thread.is_alive() and time.monotonic() < deadline, "the service does not start"
+        time.sleep(0.01)
+    found = Wire(server.servers[0].sockets[0].getsockname()[1], database.settings.secret("api_admin_key"), database)
+    headers = {"Authorization": f"Bearer {found.key}"}
+    httpx2.post(f"http://127.0.0.1:{found.port}/v1/registry", json=REGISTRY, headers=headers).raise_for_status()
+    yield found
+    server.should_exit = True
+    thread.join(timeout=20)

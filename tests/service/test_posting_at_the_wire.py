@@ -3,62 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-import httpx2
-import pytest
-import uvicorn
-
-from tests.service.conftest import REGISTRY
-from transactional.app import create_app
-from transactional.hot_path import PostingProtocol
-
 NUMBERS = count(1)
-
-
-@dataclass
-class Wire:
-    """A listening service and the key of every platform."""
-
-    port: int
-    key: str
-
-    def request(self, body: bytes, key: str, *more: str, path: str = "/v1/orders", version: str = "1.1") -> bytes:
-        """A request's bytes."""
-        head = [f"POST {path} HTTP/{version}", "Host: x", f"Authorization: Bearer {self.key}", f"Idempotency-Key: {key}", *more]
-        if not any(line.lower().startswith("transfer-encoding") for line in more):
-            head.append(f"Content-Length: {len(body)}")
-        return "\r\n".join([*head, "", ""]).encode() + body
-
-    def connect(self) -> socket.socket:
-        """A connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
-
-
-@pytest.fixture
-def wire(database: Any) -> Iterator[Wire]:
-    """The service with the protocol of its process, in a thread, over a small registry."""
-    app = create_app(database.settings)
-    config = uvicorn.Config(app, port=0, http=PostingProtocol, loop="uvloop", log_level="critical", lifespan="on")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 30
-    while not server.started:
-        assert thread.is_alive() and time.monotonic() < deadline, "the service does not start"
-        time.sleep(0.01)
-    found = Wire(server.servers[0].sockets[0].getsockname()[1], database.settings.secret("api_admin_key"))
-    headers = {"Authorization": f"Bearer {found.key}"}
-    httpx2.post(f"http://127.0.0.1:{found.port}/v1/registry", json=REGISTRY, headers=headers).raise_for_status()
-    yield found
-    server.should_exit = True
-    thread.join(timeout=20)
 
 
 def _order(amount: Any = 5) -> bytes:
@@ -76,7 +24,7 @@ def _answer(stream: Any) -> tuple[int, dict[str, str], Any]:
     return status, headers, json.loads(stream.read(int(headers["content-length"])))
 
 
-def test_requests_sent_together_on_one_connection_are_answered_in_their_order(wire: Wire) -> None:
+def test_requests_sent_together_on_one_connection_are_answered_in_their_order(wire: Any) -> None:
     with wire.connect() as line, line.makefile("rb") as stream:
         orders = [_order() for _ in range(5)]
         line.sendall(b"".join(wire.request(order, f"pipe-{number}") for number, order in enumerate(orders)))
@@ -85,7 +33,7 @@ def test_requests_sent_together_on_one_connection_are_answered_in_their_order(wi
             assert (status, answer["request_no"]) == (201, json.loads(order)["request_no"])
 
 
-def test_a_body_in_chunks_and_in_pieces_is_one_order(wire: Wire) -> None:
+def test_a_body_in_chunks_and_in_pieces_is_one_order(wire: Any) -> None:
     order = _order()
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (order[:7], order[7:60], order[60:])) + b"0\r\n\r\n"
     sent = wire.request(chunks, "chunked", "Transfer-Encoding: chunked")
@@ -99,7 +47,7 @@ def test_a_body_in_chunks_and_in_pieces_is_one_order(wire: Wire) -> None:
         assert (status, again, headers["idempotency-replayed"]) == (201, first, "true")
 
 
-def test_a_connection_is_closed_when_the_client_asks_or_speaks_http_1_0(wire: Wire) -> None:
+def test_a_connection_is_closed_when_the_client_asks_or_speaks_http_1_0(wire: Any) -> None:
     for more, version in ((("Connection: close",), "1.1"), ((), "1.0")):
         with wire.connect() as line, line.makefile("rb") as stream:
             line.sendall(wire.request(_order(), f"close-{version}", *more, version=version))
@@ -108,7 +56,7 @@ def test_a_connection_is_closed_when_the_client_asks_or_speaks_http_1_0(wire: Wi
             assert stream.read() == b""
 
 
-def test_a_body_beyond_the_limit_is_refused_while_it_comes_and_the_service_goes_on(wire: Wire) -> None:
+def test_a_body_beyond_the_limit_is_refused_while_it_comes_and_the_service_goes_on(wire: Any) -> None:
     with wire.connect() as line, line.makefile("rb") as stream:
         head = wire.request(b"", "large").replace(b"Content-Length: 0", b"Content-Length: 50000000")
         line.sendall(head)
@@ -124,7 +72,7 @@ def test_a_body_beyond_the_limit_is_refused_while_it_comes_and_the_service_goes_
         assert _answer(stream)[0] == 201
 
 
-def test_refusals_at_the_wire_are_problem_documents_with_their_headers(wire: Wire) -> None:
+def test_refusals_at_the_wire_are_problem_documents_with_their_headers(wire: Any) -> None:
     cases = [
         (wire.request(_order(1.5), "float"), 400, "BODY_INVALID"),
         (wire.request(b"{", "cut"), 400, "MALFORMED_JSON"),
@@ -139,7 +87,7 @@ def test_refusals_at_the_wire_are_problem_documents_with_their_headers(wire: Wir
             assert status == answer["status"] and (status == expected or code == "BODY_INVALID")
 
 
-def test_dry_runs_expectations_and_proxied_requests_are_answered_by_the_application(wire: Wire) -> None:
+def test_dry_runs_expectations_and_proxied_requests_are_answered_by_the_application(wire: Any) -> None:
     with wire.connect() as line, line.makefile("rb") as stream:
         line.sendall(wire.request(_order(), "dry", path="/v1/orders?dry_run=true"))
         status, headers, _ = _answer(stream)
@@ -154,7 +102,7 @@ def test_dry_runs_expectations_and_proxied_requests_are_answered_by_the_applicat
         assert _answer(stream)[0] == 201
 
 
-def test_a_client_that_goes_away_in_the_middle_of_a_body_leaves_nothing(wire: Wire) -> None:
+def test_a_client_that_goes_away_in_the_middle_of_a_body_leaves_nothing(wire: Any) -> None:
     order = _order()
     with wire.connect() as line:
         line.sendall(wire.request(order, "gone")[:-20])

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import Label, TextId, decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
+from transactional.openapi import writing
 from transactional.outside.messages import without_identity
 from transactional.problems import Problem
 from transactional.service import read_body, service_of
@@ -78,7 +79,7 @@ async def get_delivery(request: Request, delivery_id: int) -> dict[str, Any]:
     return {**dict(row), "payload": payload, "attempts": [dict(one) for one in tries]}
 
 
-@router.post("/deliveries/replay", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/deliveries/replay", status_code=201, openapi_extra=writing(Replay))
 async def replay(request: Request) -> Response:
     """Send again, in order, what is settled of a range; receivers know repeats by their ids. 201 with how many."""
     staff = await staff_of(request, "replay_deliveries")
@@ -98,7 +99,7 @@ async def replay(request: Request) -> Response:
     return await once(request, staff.scope, body, act)
 
 
-@router.post("/deliveries/{delivery_id}/skip", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/deliveries/{delivery_id}/skip", status_code=201, openapi_extra=writing(Skip))
 async def skip(request: Request, delivery_id: int) -> Response:
     """Pass over a dead delivery, so that its subject goes on."""
     staff = await staff_of(request, "replay_deliveries")

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from domain.errors import ServiceMissing
 from transactional.bodies import TextId, decode
-from transactional.idempotent import KEY_AND_DRY_RUN, once
+from transactional.idempotent import once
+from transactional.openapi import writing
 from transactional.outside import signing
 from transactional.problems import Problem
 from transactional.service import read_body, service_of
@@ -30,7 +31,7 @@ class PaymentStatus(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     bank_reference: TextId | None = None
 
 
-@router.post("/core-banking/status", status_code=201, openapi_extra=KEY_AND_DRY_RUN)
+@router.post("/core-banking/status", status_code=201, openapi_extra=writing(PaymentStatus))
 async def answer(request: Request) -> Response:
     """Move an instruction on; the same answer again changes nothing, one that contradicts the end of a payment is 409.
 

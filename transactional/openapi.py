@@ -1,0 +1,135 @@
+"""What the OpenAPI document says of bodies: the schemas of the structs that decode them, gathered when the document is made.
+
+A route that writes says `openapi_extra=writing(Body)`; one whose body does not go through `once`: `openapi_extra=reading(Body)`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+
+from transactional.idempotent import KEY_AND_DRY_RUN
+
+_REF = "#/components/schemas/{name}"
+_MARK = "body-of:"
+_KINDS: dict[str, type[msgspec.Struct]] = {}
+
+
+def reading(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Extra of a route that decodes its body as `kind`."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    _KINDS[name] = kind
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": _MARK + name}}}}}
+
+
+def writing(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Extra of a route that decodes its body as `kind` and answers through `once`: key, dry run and body."""
+    return {**KEY_AND_DRY_RUN, **reading(kind)}
+
+
+TAGS = {
+    "health": "Whether the process lives and can work.",
+    "clock": "The service's time and open business date.",
+    "registry": "Platforms, payment companies, customers, accounts and what changes about them, as versions.",
+    "accounts": "Accounts, their balances at two times, their movements.",
+    "orders": "Posting money: orders, one by one or in bulk.",
+    "movements": "Movements of book B.",
+    "holds": "Money set aside under numbers of the platforms.",
+    "statements": "Statements of accounts, customers and platforms.",
+    "approvals": "What one person proposes and another decides.",
+    "days": "Closing business dates.",
+    "sessions": "Signing in, passwords, second factors.",
+    "people": "Persons of the bank and what their roles permit.",
+    "calendars": "Working-day calendars, in versions.",
+    "audit": "Who changed what, and who took data out.",
+    "access review": "Who may do what, confirmed by a second person.",
+    "loans": "Loans, plans, and the instructions that move a loan's money.",
+    "claims": "Lenders' claims and their chain of title.",
+    "transfers": "Claims for sale and their deals.",
+    "mandates": "Lenders' standing authorisations to bid.",
+    "guarantees": "Guarantees, calls, payouts, recoveries.",
+    "collateral": "Collateral, its valuations and liens.",
+    "contracts": "Hashes of contracts and how long they are kept.",
+    "limits": "Caps, and how much of them is left.",
+    "withdrawals": "Withdrawals from the question to the payout or its return.",
+    "adjustments": "Corrections by two people, with the customer's consent for debits.",
+    "legal holds": "Freezes by courts, deaths, dormancy.",
+    "outside": "Deliveries to other systems, and what core banking answers.",
+}
+ABOUT = """A custodian bank's ledger of the money of lending marketplaces. Amounts are integers in minor units of a currency;
+times are UTC, and every movement has a business date. Every POST that changes something takes an Idempotency-Key;
+errors are problem documents (RFC 9457)."""
+
+
+class Documented(FastAPI):
+    """An application whose document has the schemas of all bodies, and each error's description once."""
+
+    def __init__(self, problems: dict[int | str, dict[str, Any]], **more: Any) -> None:
+        """`problems`: what every operation may answer beside its success, by status."""
+        tags = [{"name": name, "description": meaning} for name, meaning in TAGS.items()]
+        super().__init__(
+            title="Fundwatch transactional service",
+            version="1",
+            description=ABOUT,
+            contact={"name": "Fundwatch maintainers"},
+            license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            openapi_tags=tags,
+            servers=[{"url": "/", "description": "where the service listens"}],
+            responses=problems,
+            **more,
+        )
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once."""
+        if self.openapi_schema is None:
+            document = _with_problems(_with_bodies(super().openapi()))
+            document["components"]["securitySchemes"] = {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "a platform's API key, or the token of a session"}
+            }
+            document["security"] = [{"bearer": []}]
+            self.openapi_schema = document
+        return self.openapi_schema
+
+
+def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """Each error status once, as a component: every operation declares the same."""
+    shared: dict[str, Any] = {}
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status, answer in operation["responses"].items():
+                if "application/problem+json" in answer.get("content", {}):
+                    shared[f"Problem{status}"] = answer
+                    operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}
+    document["components"]["responses"] = shared
+    return document
+
+
+def _with_bodies(document: dict[str, Any]) -> dict[str, Any]:
+    names = sorted(_KINDS)
+    found, components = msgspec.json.schema_components([_KINDS[name] for name in names], ref_template=_REF)
+    schemas = dict(zip(names, found, strict=True))
+    used: set[str] = set()
+    for item in document["paths"].values():
+        for operation in item.values():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            mark = content["schema"].get("$ref", "") if content else ""
+            if mark.startswith(_MARK):
+                content["schema"] = schemas[mark.removeprefix(_MARK)]
+                used.add(mark.removeprefix(_MARK))
+    assert used <= set(names), used
+    document.setdefault("components", {}).setdefault("schemas", {}).update(components)
+    _spell_patterns(document)
+    return document
+
+
+def _spell_patterns(value: Any) -> None:
+    r"""JSON Schema's patterns are those of ECMA-262, which knows no ``\Z``."""
+    if isinstance(value, dict):
+        if isinstance(pattern := value.get("pattern"), str):
+            value["pattern"] = pattern.replace("\\Z", "$")
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            _spell_patterns(part)
