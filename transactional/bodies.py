@@ -98,6 +98,13 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def decode(kind: type[Body], raw: bytes) -> Body:
+    """A body of `kind` whose objects name no field twice; Problems of `parse`, and DUPLICATE_FIELD."""
+    body = parse(kind, raw)
+    json.loads(raw, object_pairs_hook=_without_duplicates)
+    return body
+
+
+def parse(kind: type[Body], raw: bytes) -> Body:
     """A body of `kind`; Problem MALFORMED_JSON or BODY_INVALID names the field and position (``movements[0].amount_minor``)."""
     try:
         body: Body = _decoder(cast(Hashable, kind)).decode(raw)

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import canonical, differing_fields, digest
-from transactional.posting import LOST
+from transactional.keys import EVERY_PLATFORM
+from transactional.posting import LOST, refusal
 from transactional.problems import Problem
 from transactional.service import service_of
 
@@ -92,19 +93,17 @@ async def once(request: Request, scope: str, body: msgspec.Struct, act: Act, sta
     except asyncpg.PostgresError as error:
         if isinstance(error, LOST):
             raise Problem("OUTCOME_UNKNOWN", "the database did not answer") from None
-        raise refused(error) from None
+        raise refused(error, scope) from None
     except LOST:
         raise Problem("OUTCOME_UNKNOWN", "the database did not answer") from None
     return Response(answer, status, {}, "application/json")
 
 
-def refused(error: Exception) -> Exception:
-    """The Problem of a refusal raised in SQL (`ledger.refuse`, `work.refuse`); any other error as it is."""
+def refused(error: Exception, scope: str = EVERY_PLATFORM) -> Exception:
+    """The Problem of a refusal raised in SQL (`ledger.refuse`, `work.refuse`) to who asks; any other error as it is."""
     if not isinstance(error, asyncpg.PostgresError) or error.sqlstate != "FW422":
         return error
-    fault = json.loads(error.detail or "{}")
-    field, value = fault.get("field"), fault.get("value")
-    return Problem(str(error.args[0]), f"{field}: {value}", field=field, value=value)
+    return refusal(str(error.args[0]), error.detail, scope=EVERY_PLATFORM if scope.startswith("person:") else scope)
 
 
 async def _known(connection: Any, scope: str, endpoint: str, key: str, content: str) -> Response | None:

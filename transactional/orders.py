@@ -13,7 +13,7 @@ from starlette.responses import Response
 from domain.money import MINOR_DIGITS
 from domain.vocabulary import ORDERS_OF_THE_BANK
 from transactional.batch import Submission, of_bulk, of_order
-from transactional.bodies import MOVEMENTS_MAX, Bulk, Order, check_names, check_texts, decode
+from transactional.bodies import MOVEMENTS_MAX, Bulk, Order, check_names, check_texts, parse
 from transactional.idempotent import checked_key, is_dry_run
 from transactional.keys import EVERY_PLATFORM, covers
 from transactional.late_effects import post_by_rule
@@ -52,7 +52,7 @@ async def post_orders(request: Request) -> Response:
 async def answer_order(service: Service, asked: Asked, raw: bytes) -> tuple[int, str, dict[str, str]]:
     """Status, JSON text and headers of the answer to one order; any refusal is a Problem."""
     scope, key = await scope_for(service, asked.authorization, asked.address), checked_key(asked.idempotency_key)
-    order = decode(Order, raw)
+    order = parse(Order, raw)
     check_texts((order,), is_bulk=False)
     check_names(raw)
     _check(scope, order, "")
@@ -62,7 +62,7 @@ async def answer_order(service: Service, asked: Asked, raw: bytes) -> tuple[int,
 async def answer_bulk(service: Service, asked: Asked, raw: bytes) -> tuple[int, str, dict[str, str]]:
     """Status, JSON text and headers of the answer to a bulk call; any refusal is a Problem."""
     scope, key = await scope_for(service, asked.authorization, asked.address), checked_key(asked.idempotency_key)
-    bulk = decode(Bulk, raw)
+    bulk = parse(Bulk, raw)
     check_texts(bulk.orders, is_bulk=True)
     check_names(raw)
     for index, order in enumerate(bulk.orders):
@@ -86,7 +86,7 @@ def _response(status: int, body: str, headers: dict[str, str]) -> Response:
 
 def _check(scope: str, order: Order, where: str) -> None:
     if not covers(scope, order.platform_id):
-        raise Problem("OTHER_PLATFORM", f"the key does not cover platform {order.platform_id}", field=f"{where}platform_id")
+        raise Problem("NOT_FOUND", f"there is no platform {order.platform_id}", field=f"{where}platform_id")
     if scope != EVERY_PLATFORM and order.order_type in ORDERS_OF_THE_BANK:
         raise Problem("ORDER_OF_THE_BANK", f"{order.order_type} is entered by the bank", field=f"{where}order_type")
     if not (order.movements or order.place_holds or order.release_holds or order.capture_holds):

@@ -16,6 +16,7 @@ import msgspec
 from fundwatch.settings import Settings
 from transactional.batch import BULK, Submission, batch, encode, lists
 from transactional.bodies import differing_fields
+from transactional.keys import EVERY_PLATFORM
 from transactional.problems import Problem
 
 ORDERS_A_CALL_MAX = 256
@@ -192,10 +193,15 @@ class Poster:
             self._connection = None
 
 
-def refusal(code: str, detail: str | None, is_bulk: bool = False) -> Problem:
-    """A Problem from what `ledger.refuse` raised: the code, and DETAIL naming order, field and value."""
+def refusal(code: str, detail: str | None, is_bulk: bool = False, scope: str = EVERY_PLATFORM) -> Problem:
+    """A Problem from what `ledger.refuse` raised: the code, and DETAIL naming order, field and value.
+
+    To a platform's key (`scope`) an account of another platform looks like none.
+    """
     fault = json.loads(detail or "{}")
     field, value = fault.get("field"), fault.get("value")
+    if code == "ACCOUNT_OF_OTHER_PLATFORM" and scope != EVERY_PLATFORM:
+        code = "UNKNOWN_ACCOUNT"
     if is_bulk:
         field = f"orders[{fault.get('order')}].{field}"
     return Problem(code, f"{field}: {value}", field=field, value=value)
@@ -207,4 +213,4 @@ def _outcome(submission: Submission, row: Any) -> Answer | Problem:
     if row["verdict"] == "conflict":
         fields = differing_fields(msgspec.json.decode(row["body"]), msgspec.json.decode(submission.body))
         return Problem("IDEMPOTENCY_KEY_REUSED", f"these fields differ from the first body: {', '.join(fields)}", fields=fields)
-    return refusal(row["code"], row["detail"], submission.endpoint == BULK)
+    return refusal(row["code"], row["detail"], submission.endpoint == BULK, submission.scope)

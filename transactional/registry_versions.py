@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from datetime import date, datetime
 from typing import Annotated, Any
 
@@ -41,6 +42,32 @@ async def put_version(connection: Any, subject: str, body: Dated, actor: str, to
         *(subject, msgspec.json.encode(content).decode(), date.fromisoformat(valid_from), actor),
     )
     return {**msgspec.json.decode(answer), "valid_from": valid_from}
+
+
+def expected_version(if_match: str | None) -> int | None:
+    """The version that the header If-Match names, 0 for none yet; None without the header. Problem PARAMETER_INVALID.
+
+    >>> expected_version('"3"'), expected_version(None)
+    (3, None)
+    """
+    if if_match is None:
+        return None
+    found = re.fullmatch(r'"?([0-9]{1,9})"?', if_match.strip())
+    if found is None:
+        raise Problem("PARAMETER_INVALID", "If-Match is the number of a version", field="If-Match")
+    return int(found.group(1))
+
+
+async def check_version(connection: Any, subject: Subject, body: Any, expected: int) -> None:
+    """Problem PRECONDITION_FAILED unless `expected` is the newest version of the body's key until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock(7415)")  # the turn of writers (registry.take_turn)
+    condition = " AND ".join(f"{name}::text = ${at}" for at, name in enumerate(subject.key, start=1))
+    newest = await connection.fetchval(
+        f"SELECT coalesce(max(version), 0) FROM registry.{subject.name} WHERE {condition}",
+        *(str(getattr(body, name)) for name in subject.key),
+    )
+    if newest != expected:
+        raise Problem("PRECONDITION_FAILED", f"the newest version is {newest}", field="If-Match", value=str(newest))
 
 
 async def bank_day(request: Request, connection: Any) -> date:
@@ -172,13 +199,23 @@ def _add_routes(subject: Subject) -> None:
         _add_write(subject, subject.body)
 
 
+def _writing(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    extra = writing(kind)
+    about = "the newest version that the caller knows, 0 for none"
+    if_match = {"name": "If-Match", "in": "header", "required": False, "description": about, "schema": {"type": "string"}}
+    return {**extra, "parameters": [*extra["parameters"], if_match]}
+
+
 def _add_write(subject: Subject, kind: type[msgspec.Struct]) -> None:
     async def put(request: Request) -> Response:
         asker = await asker_of(request, "keep_registry")
         body: Any = decode(kind, await read_body(request))
         asker.require(body.platform_id)
+        expected = expected_version(request.headers.get("if-match"))
 
         async def act(connection: Any) -> Any:
+            if expected is not None:
+                await check_version(connection, subject, body, expected)
             today = await bank_day(request, connection)
             answer = await put_version(connection, subject.name, body, asker.actor, today)
             if subject.name == "project" and answer["outcome"] == "NEW":
@@ -192,7 +229,7 @@ def _add_write(subject: Subject, kind: type[msgspec.Struct]) -> None:
 
     put.__doc__ = f"Add a version: {subject.meaning}. The same content again is UNCHANGED."
     router.add_api_route(
-        f"/{subject.path}", put, methods=["POST"], name=f"put_{subject.name}", status_code=201, openapi_extra=writing(kind)
+        f"/{subject.path}", put, methods=["POST"], name=f"put_{subject.name}", status_code=201, openapi_extra=_writing(kind)
     )
 
 

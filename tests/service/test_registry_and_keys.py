@@ -89,10 +89,12 @@ def test_movements_are_read_newest_first_page_by_page(api: Any) -> None:
 def test_a_platforms_key_reaches_its_platform_only(api: Any) -> None:
     headers = {"Authorization": f"Bearer {add_key(api.admin_url, 'P02')}", "Idempotency-Key": "k"}
     order = api.order("RECHARGE", ("RECHARGE", CHANNEL, LENDER, 1))
-    assert api.client.post("/v1/orders", json=order, headers=headers).json()["code"] == "OTHER_PLATFORM"
+    assert api.client.post("/v1/orders", json=order, headers=headers).json()["code"] == "NOT_FOUND"
     assert api.client.get(f"/v1/accounts/{LENDER}", headers=headers).json()["code"] == "ACCOUNT_NOT_FOUND"
     assert api.client.post("/v1/registry", json={}, headers=headers).status_code == 403
     assert api.client.post("/v1/clock", json={"now": "2030-01-01T00:00:00Z"}, headers=headers).status_code == 403
+    strange = api.order("RECHARGE", ("RECHARGE", "P02-X-CHANNEL-PC01", LENDER, 1), platform_id="P02")
+    assert api.client.post("/v1/orders", json=strange, headers=headers).json()["code"] == "UNKNOWN_ACCOUNT"
     own = api.order("RECHARGE", ("RECHARGE", "P02-X-CHANNEL-PC01", "P02-L-000001", 1), platform_id="P02")
     assert api.client.post("/v1/orders", json=own, headers=headers).status_code == 201
     assert api.client.get("/v1/accounts/P02-L-000001", headers=headers).json()["account_role"] == "INVESTOR"
@@ -107,12 +109,14 @@ def test_keys_are_stored_as_hashes_and_strangers_are_turned_away(api: Any) -> No
 
 
 def test_every_problem_is_declared_and_documented(api: Any) -> None:
-    declared = api.client.get("/openapi.json").json()["paths"]["/v1/orders"]["post"]["responses"]
+    openapi = api.client.get("/openapi.json").json()
+    declared = openapi["paths"]["/v1/orders"]["post"]["responses"]
     for code, kind in CATALOGUE.items():
         document = Problem(code, "why").document()
         assert document["type"] == f"urn:fundwatch:problem:{code.lower().replace('_', '-')}"
         assert (document["status"], document["title"], document["retryable"]) == (kind.status, kind.title, kind.retryable)
-        assert code in declared[str(kind.status)]["description"]
+        assert declared[str(kind.status)] == {"$ref": f"#/components/responses/Problem{kind.status}"}
+        assert code in openapi["components"]["responses"][f"Problem{kind.status}"]["description"]
 
 
 @pytest.mark.parametrize(

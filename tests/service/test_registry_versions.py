@@ -304,3 +304,17 @@ def test_a_dry_run_answers_the_same_and_leaves_nothing(api: Any) -> None:
     assert (rehearsed.status_code, rehearsed.headers["Fundwatch-Dry-Run"]) == (200, "true")
     assert content(api) == before
     assert put(api, "bound-cards", CARD) == rehearsed.json()
+
+
+def test_a_version_put_on_top_of_one_that_is_no_longer_the_newest_is_refused(api: Any) -> None:
+    def send(body: dict[str, Any], if_match: str) -> Any:
+        headers = {"Idempotency-Key": f"key-{next(api.numbers)}", "If-Match": if_match}
+        return api.client.post("/v1/bound-cards", json=body, headers=headers)
+
+    assert send(CARD, '"0"').json()["version"] == 1
+    assert send({**CARD, "is_bound": False}, "1").json()["version"] == 2
+    before = content(api)
+    stale = send(CARD, '"1"')
+    assert (stale.status_code, stale.json()["code"], stale.json()["value"]) == (412, "PRECONDITION_FAILED", "2")
+    assert send(CARD, "newest").json()["code"] == "PARAMETER_INVALID"
+    assert content(api) == before
