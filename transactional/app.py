@@ -34,6 +34,7 @@ from transactional import (
     legal_holds,
     legal_holds_dormancy,
     limits,
+    loan_instructions,
     loan_money,
     loan_plans,
     loans,
@@ -92,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     for part in (loans, loan_plans, claims, transfers, mandates, guarantees, collateral, contracts):
         app.include_router(part.router)
-    for part in (limits, loan_money, withdrawals):
+    for part in (limits, loan_money, loan_instructions, withdrawals):
         app.include_router(part.router)
     for part in (adjustments, consents, legal_holds, legal_holds_dormancy):
         app.include_router(part.router)

@@ -5,7 +5,6 @@ The platform names the facts; the bank works out every movement, posts the order
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -15,18 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.allocation import OwedRow, allocate
-from domain.splitting import OpenClaim, split
-from domain.vocabulary import Component, MovementType, OrderType
-from transactional.bodies import MOVEMENTS_MAX, Capture, Hold, Movement, Order, decode
-from transactional.idempotent import once
-from transactional.loan_money_bodies import Bid, Disbursement, FailedRaise, Fee, Payment
-from transactional.loan_owed import OPEN_CLAIMS, OWED
-from transactional.loans_bodies import OfPlatform
-from transactional.loans_records import Cursor, Limit, Number, Platform, Records, check_mine, page
+from domain.vocabulary import MovementType, OrderType
+from transactional.bodies import Capture, Hold, Movement, decode
+from transactional.loan_money_bodies import Bid, Disbursement, FailedRaise, Payment
+from transactional.loan_owed import OWED
+from transactional.loan_turn import Turn, fees_of, instructed, shown
+from transactional.loans_records import Cursor, Limit, Number, Platform, Records, page
 from transactional.openapi import writing
-from transactional.posting_within import post_within
 from transactional.problems import Problem
-from transactional.service import read_body, scope_of, service_of
+from transactional.service import read_body, service_of
 
 router = APIRouter(prefix="/v1/loans", tags=["loans"])
 BIDS = Records("bid_state", "bid_no")
@@ -35,46 +31,12 @@ SELECT bid_no, account_no, held_minor FROM loans.bid_state
 WHERE platform_id = $1 AND loan_no = $2 AND held_minor > 0 ORDER BY bid_no"""
 
 
-class _Turn:
-    """One instruction at work: its transaction, the loan that it has the turn of, and who asks."""
-
-    def __init__(self, request: Request, connection: Any, body: OfPlatform, loan: dict[str, Any], actor: str) -> None:
-        self.connection = connection
-        self.platform_id = body.platform_id
-        self.loan = loan
-        self.actor = actor
-        self._settings = service_of(request).settings
-
-    async def post(self, request_no: str, order_type: OrderType, movements: Sequence[Movement], **holds: Any) -> dict[str, Any]:
-        """Post an order of the platform in the loan's currency."""
-        if len(movements) > MOVEMENTS_MAX:
-            raise Problem("BODY_TOO_LARGE", f"{len(movements)} movements are needed, an order carries {MOVEMENTS_MAX}")
-        order = Order(self.platform_id, request_no, order_type, self.loan["currency"], list(movements), **holds)
-        return await post_within(self.connection, self._settings, order, self.actor)
-
-    async def status(self, status: str, since: str, reason: str, **more: Any) -> None:
-        """The loan's next status, judged by `loans.change_status`."""
-        change = {"platform_id": self.platform_id, "loan_no": self.loan["loan_no"], "status": status, "valid_from": since}
-        given = msgspec.json.encode({**change, "reason": reason, **more}).decode()
-        await self.connection.execute("SELECT loans.change_status($1::jsonb, $2)", given, self.actor)
-
-    async def state(self) -> Any:
-        """The loan as it stands now."""
-        query = "SELECT to_jsonb(s) FROM loans.loan_state s WHERE platform_id = $1 AND loan_no = $2"
-        return msgspec.json.decode(await self.connection.fetchval(query, self.platform_id, self.loan["loan_no"]))
-
-    async def rows(self, query: str, *more: Any) -> list[Any]:
-        """Rows of a query about the platform's loan."""
-        found: list[Any] = await self.connection.fetch(query, self.platform_id, self.loan["loan_no"], *more)
-        return found
-
-
 @router.post("/{loan_no}/bids", status_code=201, openapi_extra=writing(Bid))
 async def place_bid(request: Request, loan_no: str) -> Response:
     """Hold a lender's money for a loan that is raising; whatever comes at once, bids never exceed the contract amount."""
     body = decode(Bid, await read_body(request))
 
-    async def act(turn: _Turn) -> Any:
+    async def act(turn: Turn) -> Any:
         expires_at = msgspec.UNSET if body.expires_at is None else body.expires_at
         hold = Hold(body.bid_no, body.account, body.amount_minor, expires_at)
         posted = await turn.post(body.bid_no, OrderType.TENDER, [], place_holds=[hold])
@@ -85,7 +47,7 @@ async def place_bid(request: Request, loan_no: str) -> Response:
         )
         return {"order": posted, "bid": msgspec.json.decode(kept)}
 
-    return await _instructed(request, loan_no, body, act)
+    return await instructed(request, loan_no, body, act)
 
 
 @router.post("/{loan_no}/disbursement", status_code=201, openapi_extra=writing(Disbursement))
@@ -96,7 +58,7 @@ async def disburse(request: Request, loan_no: str) -> Response:
     """
     body = decode(Disbursement, await read_body(request))
 
-    async def act(turn: _Turn) -> Any:
+    async def act(turn: Turn) -> Any:
         bids = await turn.rows(_LIVE)
         total = sum(bid["held_minor"] for bid in bids)
         if total != body.amount_minor:
@@ -107,13 +69,13 @@ async def disburse(request: Request, loan_no: str) -> Response:
             )
             for bid in bids
         ]
-        movements = tenders + _fees(body.borrower_account, body.fees, loan_no)
+        movements = tenders + fees_of(body.borrower_account, body.fees, loan_no)
         captures = [Capture(bid["bid_no"]) for bid in bids]
         posted = await turn.post(body.request_no, OrderType.DISBURSE, movements, capture_holds=captures)
         await turn.status("9", posted["business_date"], "disbursed", disbursed_minor=total)
         return {"order": posted, "loan": await turn.state()}
 
-    return await _instructed(request, loan_no, body, act)
+    return await instructed(request, loan_no, body, act)
 
 
 @router.post("/{loan_no}/failed-raise", status_code=201, openapi_extra=writing(FailedRaise))
@@ -121,7 +83,7 @@ async def fail_raise(request: Request, loan_no: str) -> Response:
     """Let go of every live bid, to the cent what was held, and mark the loan as failed; nothing reaches the borrower."""
     body = decode(FailedRaise, await read_body(request))
 
-    async def act(turn: _Turn) -> Any:
+    async def act(turn: Turn) -> Any:
         bids = await turn.rows(_LIVE)
         if not bids:
             raise Problem("STATE_CONFLICT", "the loan has no live bid: report its status alone", field="loan_no")
@@ -131,7 +93,7 @@ async def fail_raise(request: Request, loan_no: str) -> Response:
         released = sum(bid["held_minor"] for bid in bids)
         return {"order": posted, "loan": await turn.state(), "bids": len(bids), "released_minor": released}
 
-    return await _instructed(request, loan_no, body, act)
+    return await instructed(request, loan_no, body, act)
 
 
 @router.post("/{loan_no}/repayments", status_code=201, openapi_extra=writing(Payment))
@@ -142,12 +104,12 @@ async def repay(request: Request, loan_no: str) -> Response:
     """
     body = decode(Payment, await read_body(request))
 
-    async def act(turn: _Turn) -> Any:
+    async def act(turn: Turn) -> Any:
         movements = await _parts(turn, body, date.max, (MovementType.PRINCIPAL, MovementType.INTEREST))
-        posted = await turn.post(body.request_no, OrderType.REPAYMENT, movements + _fees(body.account, body.fees, loan_no))
-        return {"order": posted, "loan": await turn.state(), "parts": [_part(movement) for movement in movements]}
+        posted = await turn.post(body.request_no, OrderType.REPAYMENT, movements + fees_of(body.account, body.fees, loan_no))
+        return {"order": posted, "loan": await turn.state(), "parts": [shown(movement) for movement in movements]}
 
-    return await _instructed(request, loan_no, body, act)
+    return await instructed(request, loan_no, body, act)
 
 
 @router.post("/{loan_no}/compensations", status_code=201, openapi_extra=writing(Payment))
@@ -155,14 +117,14 @@ async def compensate(request: Request, loan_no: str) -> Response:
     """A guarantor pays the lenders what is due and unpaid, never more; the borrower's own days past due go on."""
     body = decode(Payment, await read_body(request))
 
-    async def act(turn: _Turn) -> Any:
+    async def act(turn: Turn) -> Any:
         zone = str(service_of(request).settings.zone)
         today = await turn.connection.fetchval("SELECT (ledger.clock_now() AT TIME ZONE $1)::date", zone)
         movements = await _parts(turn, body, today, (MovementType.COMPENSATORY, MovementType.COMPENSATORY))
-        posted = await turn.post(body.request_no, OrderType.COMPENSATORY, movements + _fees(body.account, body.fees, loan_no))
-        return {"order": posted, "loan": await turn.state(), "parts": [_part(movement) for movement in movements]}
+        posted = await turn.post(body.request_no, OrderType.COMPENSATORY, movements + fees_of(body.account, body.fees, loan_no))
+        return {"order": posted, "loan": await turn.state(), "parts": [shown(movement) for movement in movements]}
 
-    return await _instructed(request, loan_no, body, act)
+    return await instructed(request, loan_no, body, act)
 
 
 @router.get("/{loan_no}/bids")
@@ -178,49 +140,11 @@ async def list_bids(
     return await page(request, BIDS, platform_id, {"loan_no": loan_no, "customer_no": customer_no}, cursor, limit)
 
 
-async def _instructed(request: Request, loan_no: str, body: OfPlatform, act: Any) -> Response:
-    """Answer `act(turn)` in one transaction that has the loan's turn."""
-    scope = await scope_of(request)
-    check_mine(scope, body.platform_id)
-
-    async def in_turn(connection: Any) -> Any:
-        loan = await connection.fetchrow("SELECT * FROM loans.take_turn($1, $2)", body.platform_id, loan_no)
-        return await act(_Turn(request, connection, body, dict(loan), f"key:{scope}"))
-
-    return await once(request, scope, body, in_turn)
-
-
-async def _parts(turn: _Turn, body: Payment, due_until: date, types: tuple[MovementType, MovementType]) -> list[Movement]:
+async def _parts(turn: Turn, body: Payment, due_until: date, types: tuple[MovementType, MovementType]) -> list[Movement]:
     """Movements of a payment to the lenders; `types` are those of principal and interest."""
-    # behind this lock nobody posts, so what is owed and outstanding is what the order meets
-    await turn.connection.execute("SELECT pg_advisory_xact_lock(7401)")
+    await turn.alone()
     owed = [OwedRow(*row) for row in await turn.rows(OWED, due_until)]
     allocations, left = allocate(body.amount_minor, owed)
     if left:
         raise Problem("AMOUNT_EXCEEDS", f"{body.amount_minor - left} is owed", field="amount_minor", value=body.amount_minor)
-    claims = await turn.rows(OPEN_CLAIMS)
-    accounts = {claim["claim_no"]: claim["account_no"] for claim in claims}
-    open_claims = [OpenClaim(claim["claim_no"], claim["outstanding_minor"]) for claim in claims]
-    principal, interest = types
-    return [
-        Movement(
-            principal if part.component is Component.PRINCIPAL else interest,
-            body.account,
-            accounts[part.claim_no],
-            part.amount_minor,
-            turn.loan["loan_no"],
-            part.issue_no,
-            part.component.value,
-            part.claim_no,
-        )
-        for part in split(allocations, open_claims)
-    ]
-
-
-def _fees(payer: str, fees: Sequence[Fee], loan_no: str) -> list[Movement]:
-    return [Movement(MovementType.COMMISSION, payer, fee.credit_account, fee.amount_minor, loan_no) for fee in fees]
-
-
-def _part(movement: Movement) -> dict[str, Any]:
-    names = ("movement_type", "credit_account", "claim_no", "issue_no", "component", "amount_minor")
-    return {name: getattr(movement, name) for name in names}
+    return await turn.movements(allocations, body.account, types)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
+from domain.money import MAX_AMOUNT_MINOR
 from transactional.bodies import Amount, Moment, TextId
 from transactional.loans_bodies import OfPlatform
 
@@ -55,3 +56,49 @@ class Payment(OfPlatform, frozen=True, kw_only=True):
     account: TextId
     amount_minor: Amount
     fees: Fees = msgspec.field(default_factory=list)
+
+
+class Prepayment(OfPlatform, frozen=True, kw_only=True):
+    """Principal that is not due yet, paid today; `interest_minor` is what the platform believes has accrued on it."""
+
+    request_no: TextId
+    account: TextId
+    principal_minor: Amount
+    interest_minor: Annotated[int, msgspec.Meta(ge=0, le=MAX_AMOUNT_MINOR)]
+    fees: Fees = msgspec.field(default_factory=list)
+
+
+class DealPayment(OfPlatform, frozen=True, kw_only=True):
+    """The buyer of a claim pays its seller; `fee_account` gets the fee of `fee_payer`; `claim_no` numbers what is bought."""
+
+    request_no: TextId
+    buyer_account: TextId
+    fee_payer: Literal["BUYER", "SELLER"] = "BUYER"
+    fee_account: TextId | None = None
+    claim_no: TextId | None = None
+
+
+class GuaranteePayment(OfPlatform, frozen=True, kw_only=True):
+    """The guarantor pays what a call asks for, or a part; `claim_no` numbers the claim he gets for it."""
+
+    request_no: TextId
+    account: TextId
+    amount_minor: Amount
+    claim_no: TextId | None = None
+
+
+class SubrogationRepayment(OfPlatform, frozen=True, kw_only=True):
+    """The borrower pays back to the guarantor."""
+
+    request_no: TextId
+    account: TextId
+    amount_minor: Amount
+
+
+class EntrustedPayment(OfPlatform, frozen=True, kw_only=True):
+    """Lent money that the borrower has the bank pay to a payee on the white list (entrusted payment)."""
+
+    request_no: TextId
+    account: TextId
+    payee_account: TextId
+    amount_minor: Amount
