@@ -44,6 +44,7 @@ from transactional import (
     order_queries,
     orders,
     people,
+    platform_money,
     registry,
     registry_checks,
     registry_onboarding,
@@ -93,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     for part in (loans, loan_plans, claims, transfers, mandates, guarantees, collateral, contracts):
         app.include_router(part.router)
-    for part in (limits, loan_money, loan_instructions, withdrawals):
+    for part in (limits, loan_money, loan_instructions, platform_money, withdrawals):
         app.include_router(part.router)
     for part in (adjustments, consents, legal_holds, legal_holds_dormancy):
         app.include_router(part.router)

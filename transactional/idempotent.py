@@ -101,6 +101,8 @@ async def once(request: Request, scope: str, body: msgspec.Struct, act: Act, sta
 
 def refused(error: Exception, scope: str = EVERY_PLATFORM) -> Exception:
     """The Problem of a refusal raised in SQL (`ledger.refuse`, `work.refuse`) to who asks; any other error as it is."""
+    if isinstance(error, (asyncpg.UntranslatableCharacterError, asyncpg.CharacterNotInRepertoireError)):
+        return Problem("BODY_INVALID", "texts cannot have the character U+0000")
     if not isinstance(error, asyncpg.PostgresError) or error.sqlstate != "FW422":
         return error
     return refusal(str(error.args[0]), error.detail, scope=EVERY_PLATFORM if scope.startswith("person:") else scope)

@@ -54,6 +54,7 @@ TAGS = {
     "contracts": "Hashes of contracts and how long they are kept.",
     "limits": "Caps, and how much of them is left.",
     "withdrawals": "Withdrawals from the question to the payout or its return.",
+    "platform money": "Urgent payments, marketing and service fees of platforms.",
     "adjustments": "Corrections by two people, with the customer's consent for debits.",
     "legal holds": "Freezes by courts, deaths, dormancy.",
     "outside": "Deliveries to other systems, and what core banking answers.",

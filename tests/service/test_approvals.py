@@ -222,3 +222,9 @@ def test_the_list_is_filtered_and_paged(desk: Any) -> None:
     assert desk.client.get("/v1/approvals?state=APPROVED", headers=who).json()["approvals"] == []
     assert desk.client.get(f"/v1/approvals/{2**63}", headers=who).json()["code"] == "APPROVAL_NOT_FOUND"
     assert first["approvals"][0]["payload"] == {"limit": "x"}
+
+
+def test_a_payload_with_a_character_that_no_text_can_hold_is_a_bad_body(api: Any) -> None:
+    for payload in ({"a": "\x00"}, {"\x00": 1}, {"a": [{"b": "x\x00"}]}):
+        answer = api.put_down("CALENDAR_CHANGE", "CN_BANK", payload, by=api.staff("ann", "officer"))
+        assert (answer.status_code, answer.json()["code"]) == (422, "BODY_INVALID"), answer.text
