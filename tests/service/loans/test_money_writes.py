@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from tests.service.loans.conftest import BORROWING, LENDERS
+from tests.service.loans.conftest import BORROWING, GUARANTEEING, GUARANTOR, LENDERS
 
 TOTAL = sum(LENDERS.values())
-LENDER, CHANNEL, INCOME = "P01-L-000001", "P01-X-CHANNEL-PC01", "P01-F-INCOME"
+LENDER, CHANNEL, INCOME, SUPPLIER = "P01-L-000001", "P01-X-CHANNEL-PC01", "P01-F-INCOME", "P01-S-1"
 # POST paths that post an order or place a hold, in the order in which this market can do them
 MONEY = (
     "/v1/orders",
@@ -19,7 +21,16 @@ MONEY = (
     "/v1/loans/{loan_no}/disbursement",
     "/v1/loans/{loan_no}/failed-raise",
     "/v1/loans/{loan_no}/repayments",
+    "/v1/loans/{loan_no}/prepayments",
+    "/v1/loans/{loan_no}/entrusted-payments",
+    "/v1/deals/{deal_no}/payment",
+    "/v1/urgent-payments",
+    "/v1/urgent-returns",
+    "/v1/marketing-payments",
+    "/v1/service-fees",
     "/v1/loans/{loan_no}/compensations",
+    "/v1/guarantee-calls/{call_no}/payment",
+    "/v1/subrogations/{claim_no}/repayments",
     "/v1/withdrawals",
     "/v1/withdrawals/{withdrawal_no}/confirmation",
 )
@@ -63,6 +74,11 @@ def _bodies(market: Any) -> dict[str, tuple[str, dict[str, Any]]]:
     bid = {"bid_no": "BID-2", "account": LENDER, "amount_minor": LENDERS[LENDER]}
     disbursed = {"request_no": "DISB-1", "borrower_account": BORROWING, "amount_minor": TOTAL}
     fees = [{"credit_account": INCOME, "amount_minor": 3}]
+    prepayment = {"request_no": "PRE-5", "account": BORROWING, "principal_minor": 100, "interest_minor": 0}
+    urgent = {"urgent_account": "P01-F-URGENT", "account": LENDER, "amount_minor": 30}
+    part = [{"account": LENDER, "amount_minor": 7}]
+    for number in ("L-5", "L-6", "L-7"):
+        market.lend(number)
     return {
         "/v1/orders": ("orders", order),
         "/v1/orders/bulk": ("orders/bulk", bulk),
@@ -73,9 +89,33 @@ def _bodies(market: Any) -> dict[str, tuple[str, dict[str, Any]]]:
             "loans/L-1/repayments",
             {"request_no": "PAY-1", "account": BORROWING, "amount_minor": 90},
         ),
+        "/v1/loans/{loan_no}/prepayments": ("loans/L-5/prepayments", prepayment),
+        "/v1/loans/{loan_no}/entrusted-payments": (
+            "loans/L-5/entrusted-payments",
+            {"request_no": "ENT-5", "account": BORROWING, "payee_account": SUPPLIER, "amount_minor": 40},
+        ),
+        "/v1/deals/{deal_no}/payment": (
+            "deals/D-6/payment",
+            {"request_no": "BUY-6", "buyer_account": "P01-L-000002", "fee_account": INCOME, "claim_no": "C-6"},
+        ),
+        "/v1/urgent-payments": ("urgent-payments", {**urgent, "request_no": "U-1"}),
+        "/v1/urgent-returns": ("urgent-returns", {**urgent, "request_no": "U-2"}),
+        "/v1/marketing-payments": (
+            "marketing-payments",
+            {"request_no": "M-1", "marketing_account": "P01-F-MARKETING", "payments": part},
+        ),
+        "/v1/service-fees": ("service-fees", {"request_no": "F-1", "income_account": INCOME, "fees": part}),
         "/v1/loans/{loan_no}/compensations": (
             "loans/L-1/compensations",
-            {"request_no": "COMP-1", "account": "P01-G-000004", "amount_minor": 50},
+            {"request_no": "COMP-1", "account": GUARANTEEING, "amount_minor": 50},
+        ),
+        "/v1/guarantee-calls/{call_no}/payment": (
+            "guarantee-calls/K-7/payment",
+            {"request_no": "G-7", "account": GUARANTEEING, "amount_minor": 60, "claim_no": "SUB-7"},
+        ),
+        "/v1/subrogations/{claim_no}/repayments": (
+            "subrogations/SUB-7/repayments",
+            {"request_no": "B-7", "account": BORROWING, "amount_minor": 50},
         ),
         "/v1/withdrawals": ("withdrawals", withdrawal),
         "/v1/withdrawals/{withdrawal_no}/confirmation": ("withdrawals/W-1/confirmation", confirmation),
@@ -88,11 +128,39 @@ def _prepare(market: Any, path: str) -> None:
         for account, amount in LENDERS.items():
             market.done("loans/L-1/bids", {"bid_no": f"BID-1-{account[-1]}", "account": account, "amount_minor": amount})
         market.status("L-1", "1", "2026-01-15")
-    elif path.endswith("repayments"):
+    elif path.endswith("{loan_no}/repayments"):
         market.done("loans/L-1/plan?generate=true", {"reason": "ORIGINAL", "valid_from": "2026-01-15"})
+    elif path.endswith("entrusted-payments"):
+        registered = {"account_no": SUPPLIER, "platform_id": "P01", "account_role": "SUPPLIER", "currency": "CNY"}
+        urgent = {**registered, "account_no": "P01-F-URGENT", "account_role": "PLATFORM_URGENT"}
+        assert market.api.client.post("/v1/registry", json={"sub_accounts": [registered, urgent]}).status_code == 200
+        listed = sha256(SUPPLIER.encode()).hexdigest()
+        entry = {"kind": "ACCOUNT", "value": listed, "holds_from": "2026-01-15", "valid_from": "2026-01-15"}
+        market.api.approved("WHITE_LIST", listed, entry, platform_id="P01")
+    elif path.endswith("deals/{deal_no}/payment"):
+        days = {"listed_on": "2026-01-15", "expires_on": "2026-02-28"}
+        terms = {"principal_minor": 500, "price_minor": 490}
+        market.done("transfers", {"listing_no": "S-6", "claim_no": "L-6-CL-1", **terms, **days})
+        deal = {"deal_no": "D-6", "buyer_customer_no": "P01-C000002", "fee_minor": 5, "agreed_on": "2026-01-15"}
+        market.done("transfers/S-6/deals", {**deal, **terms})
+    elif path.endswith("urgent-payments"):
+        for target in ("P01-F-URGENT", "P01-F-MARKETING"):
+            movements = (("OWN_FUNDS_IN", "P01-X-SPECIAL", "P01-X-OWNFUNDS", 90), ("TOP_UP", "P01-X-OWNFUNDS", target, 90))
+            assert market.api.post(market.api.order("TOP_UP", *movements)).status_code == 201
     elif path.endswith("compensations"):
+        policy = {"policy_no": "G-7", "loan_no": "L-7", "customer_no": GUARANTOR, "coverage": "PRINCIPAL_AND_INTEREST"}
+        terms = {
+            "cover_minor": 9_000,
+            "waiting_days": 0,
+            "premium_minor": 0,
+            "valid_from": "2026-01-15",
+            "valid_to": "2026-12-31",
+        }
+        market.done("guarantees", {**policy, **terms})
         market.at("2026-02-20")
-        market.api.recharge("P01-G-000004", 1_000)
+        market.api.recharge(GUARANTEEING, 1_000)
+        called = {"call_no": "K-7", "issue_no": 1, "called_minor": 60, "called_on": "2026-02-20", "due_on": "2026-02-27"}
+        market.done("guarantees/G-7/calls", called)
 
 
 def _content(market: Any) -> Any:
@@ -128,10 +196,10 @@ def _bad(body: dict[str, Any]) -> list[bytes]:
         name = path[-1]
         wrong = BAD_AMOUNTS if isinstance(value, int) and not isinstance(value, bool) else []
         if isinstance(value, str) and (str(name).endswith(("_no", "account", "platform_id")) or name == "platform_id"):
-            wrong = BAD_IDS
+            wrong = [one for one in BAD_IDS if one is not None or name != "claim_no"]  # which may be left out
         elif name == "currency":
             wrong = BAD_CURRENCIES
-        found += [json.dumps(_with(body, path, one)).encode() for one in wrong]
+        found += [json.dumps(_with(body, path, one)).encode() for one in wrong if one != value or isinstance(one, bool)]
     text = json.dumps(body)
     found.append((text[:-1] + ', "unheard_of": 1}').encode())
     found.append(("{" + json.dumps("platform_id") + ': "P01", ' + text[1:]).encode() if "platform_id" in body else b"{}")
@@ -170,17 +238,19 @@ def test_each_money_write_refuses_bad_bodies_rehearses_and_then_does_what_it_reh
 
 def test_ten_megabytes_are_too_large_for_every_money_write(market: Any) -> None:
     for path in MONEY:
-        url = path.replace("{loan_no}", "L-1").replace("{withdrawal_no}", "W-1").removeprefix("/v1/")
+        url = re.sub(r"{\w+}", "L-1", path.removeprefix("/v1/"))
         answer = _send(market, url, b" " * (33 * 1024 * 1024), 0)
         assert (answer.status_code, answer.json()["code"]) == (413, "BODY_TOO_LARGE"), path
 
 
 def test_every_path_that_posts_orders_is_looked_at_here_or_named(market: Any) -> None:
     document = market.api.client.app.openapi()
+    tags = {"orders", "withdrawals", "platform money"}
+    writes = {path: item["post"] for path, item in document["paths"].items() if "post" in item}
     posting = {
         path
-        for path, item in document["paths"].items()
-        if "post" in item and ({"orders", "withdrawals"} & set(item["post"]["tags"]) or "/loans/{loan_no}/" in path)
+        for path, post in writes.items()
+        if tags & set(post["tags"]) or "/loans/{loan_no}/" in path or path.endswith(("/payment", "/repayments"))
     }
     not_money = {f"/v1/loans/{{loan_no}}/{what}" for what in ("terms", "status", "plan")}
     assert posting - not_money == set(MONEY)
