@@ -45,6 +45,7 @@ from transactional import (
     orders,
     people,
     platform_money,
+    receipts,
     registry,
     registry_checks,
     registry_onboarding,
@@ -94,7 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     for part in (loans, loan_plans, claims, transfers, mandates, guarantees, collateral, contracts):
         app.include_router(part.router)
-    for part in (limits, loan_money, loan_instructions, platform_money, withdrawals):
+    for part in (limits, loan_money, loan_instructions, platform_money, receipts, withdrawals):
         app.include_router(part.router)
     for part in (adjustments, consents, legal_holds, legal_holds_dormancy):
         app.include_router(part.router)

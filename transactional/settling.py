@@ -34,11 +34,21 @@ async def settle_now(settings: Settings, pool: Any) -> int:
     return settled
 
 
+async def settle_returns(pool: Any) -> int:
+    """Post the last order of every return of a receipt that core banking paid or could not pay; returns how many."""
+    settled = 0
+    due = "SELECT DISTINCT platform_id, receipt_no FROM payments.receipts_to_settle LIMIT $1"
+    for row in await pool.fetch(due, WITHDRAWALS_A_TURN_MAX):
+        settled += await pool.fetchval("SELECT payments.settle_receipt($1, $2)", row["platform_id"], row["receipt_no"])
+    return settled
+
+
 async def settle_forever(settings: Settings, pool: Any) -> None:
     """Do so again and again; a lost database is waited for, since nothing is settled twice."""
     while True:
         try:
             await settle_now(settings, pool)
+            await settle_returns(pool)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             log.warning("settling waits for the database: %s", error)
         await asyncio.sleep(PAUSE_S)

@@ -26,6 +26,9 @@ DESK_CHECKS = (
         "SELECT subject, fault FROM work.desk_faults()",
         "work.adjustment",
     ),
+    Check(
+        "receipts and bank items are what their orders did", "SELECT row_name, what FROM payments.faults()", "payments.receipt"
+    ),
 )
 CONNECTIONS = 2
 CONNECT_TIMEOUT_S = 10
