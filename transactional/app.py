@@ -18,6 +18,7 @@ from transactional import (
     access_review,
     accounts,
     adjustments,
+    advances,
     approvals,
     audit_trail,
     calendars,
@@ -95,7 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     for part in (loans, loan_plans, claims, transfers, mandates, guarantees, collateral, contracts):
         app.include_router(part.router)
-    for part in (limits, loan_money, loan_instructions, platform_money, receipts, withdrawals):
+    for part in (limits, loan_money, loan_instructions, platform_money, receipts, advances, withdrawals):
         app.include_router(part.router)
     for part in (adjustments, consents, legal_holds, legal_holds_dormancy):
         app.include_router(part.router)

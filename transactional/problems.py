@@ -140,6 +140,7 @@ CATALOGUE: dict[str, Kind] = {
     "CAPTURE_NOT_SPENT": Kind(422, "An order captures more of a hold than it takes from the account."),
     "REVERSAL_DIFFERS": Kind(422, "A reversal repeats the whole order with debit and credit swapped."),
     "INSUFFICIENT_FUNDS": Kind(422, "The account would fall below what it holds.", retryable=True),
+    "ADVANCE_EXCEEDED": Kind(422, "The bank advances no more than its limit for the platform."),
     "CLAIM_EXCEEDED": Kind(422, "A movement pays more principal than the claim has outstanding."),
     "PAYEE_NOT_LISTED": Kind(422, "The payee is not on the platform's white list of accounts."),
     "OWN_FUNDS_NOT_CLEARED": Kind(422, "The order leaves money on the clearing account OWN_FUNDS."),

@@ -85,6 +85,8 @@ async def confirm(request: Request, withdrawal_no: str) -> Response:
         asked = await connection.fetchrow("SELECT * FROM payments.take_turn($1, $2)", body.platform_id, withdrawal_no)
         if asked["state"] != "CONFIRMING":
             raise Problem("STATE_CONFLICT", f"the withdrawal is {asked['state']}", field="withdrawal_no")
+        if body.confirmed:
+            await connection.execute("SELECT payments.open_advance($1, $2)", body.platform_id, withdrawal_no)
         order = taking(asked) if body.confirmed else letting_go(asked)
         posted = await post_within(connection, settings, order, f"key:{scope}")
         kept = await connection.fetchval(

@@ -85,10 +85,9 @@ def test_an_entry_of_the_statement_is_recorded_once_and_masked(bank: Any) -> Non
 def test_a_claim_decided_by_many_at_once_is_paid_once(bank: Any) -> None:
     record(bank)
     payload = {"account_no": LENDER, "amount_minor": 500, "evidence_hash": PROOF}
+    ann = bank.staff("ann", "officer")
     first, second = (
-        bank.put_down(
-            "RECEIPT_CLAIM", "R-1", {**payload, "account_no": account}, by=bank.staff("ann", "officer"), platform_id="P01"
-        )
+        bank.put_down("RECEIPT_CLAIM", "R-1", {**payload, "account_no": one}, by=ann, platform_id="P01")
         for one in (LENDER, "P01-L-000002")
     )
     assert (first.status_code, second.status_code) == (201, 409)  # a second proposal for a receipt waits for the first
