@@ -42,12 +42,19 @@ FROM (SELECT platform_id, hold_no, min(order_id) FILTER (WHERE event_type = 'PLA
       FROM ledger.hold_event WHERE account_id = $1 AND recorded_at <= $2 GROUP BY platform_id, hold_no) h
 JOIN ledger.trade_order o USING (order_id) WHERE remaining > 0 GROUP BY 1, 2 ORDER BY 1, 2"""
 _BALANCE_NOW = """
-SELECT credit_minor - debit_minor AS balance_minor, held_minor FROM ledger.balance WHERE account_id = $1"""
+SELECT credit_minor - debit_minor AS balance_minor, held_minor, ledger.legal_held($1) AS legal_held_minor
+FROM ledger.balance WHERE account_id = $1"""
 _BALANCE_AS_OF = """
 SELECT coalesce((SELECT sum(e.amount_minor) FROM ledger.entry e JOIN ledger.movement m USING (movement_id)
                  WHERE e.account_id = $1 AND m.effective_at <= $2 AND m.recorded_at <= $3), 0)::bigint AS balance_minor,
        coalesce((SELECT sum(CASE event_type WHEN 'PLACE' THEN amount_minor ELSE -amount_minor END) FROM ledger.hold_event
-                 WHERE account_id = $1 AND recorded_at <= least($2, $3)), 0)::bigint AS held_minor"""
+                 WHERE account_id = $1 AND recorded_at <= least($2, $3)), 0)::bigint AS held_minor,
+       coalesce((SELECT sum(CASE event_type WHEN 'PLACE' THEN amount_minor ELSE -amount_minor END) FROM ledger.hold_event
+                 WHERE account_id = $1 AND recorded_at <= least($2, $3)
+                   AND hold_no LIKE 'LEGAL-%'), 0)::bigint AS legal_held_minor"""
+FIRST_KEPT = """
+SELECT least($2::timestamptz, (SELECT min(m.effective_at) FROM ledger.entry e JOIN ledger.movement m USING (movement_id)
+                               WHERE e.account_id = $1))"""
 _MOVEMENTS = """
 SELECT e.account_version, e.amount_minor, e.balance_after_minor, m.movement_id, s.ledger_no, m.order_id, m.request_no, m.seq,
        m.order_type, m.movement_type, m.debit_account_no, m.credit_account_no, m.currency, m.loan_no, m.issue_no, m.component,
@@ -90,14 +97,15 @@ async def get_balance(
 ) -> dict[str, Any]:
     """Balance, held and available in minor units: now, or by what took effect and was known at given times.
 
-    With `detail` the open holds by the type of order that placed them, courts' holds apart.
+    `legal_held_minor` is the part of what is held that courts froze. HISTORY_NOT_KEPT before the account's first movement and
+    its opening. With `detail` the open holds by the type of order that placed them, courts' holds apart.
     """
     _, account = await seen_account(request, account_no, "see_accounts")
     async with service_of(request).pool.acquire() as connection, connection.transaction():
         if effective_as_of is None and known_as_of is None:
             row = await connection.fetchrow(_BALANCE_NOW, account["account_id"])
         else:
-            row = await _balance_as_of(connection, account["account_id"], effective_as_of, known_as_of)
+            row = await _balance_as_of(connection, account, effective_as_of, known_as_of)
         moment = min(filter(None, (effective_as_of, known_as_of)), default=datetime(9999, 1, 1, tzinfo=UTC))
         holds = await connection.fetch(_HELD, account["account_id"], moment) if detail else []
     return {
@@ -105,6 +113,7 @@ async def get_balance(
         "currency": account["currency"],
         "balance_minor": row["balance_minor"],
         "held_minor": row["held_minor"],
+        "legal_held_minor": row["legal_held_minor"],
         "available_minor": row["balance_minor"] - row["held_minor"],
         "state": account["state"],
         **({"holds": [dict(hold) for hold in holds]} if detail else {}),
@@ -151,6 +160,10 @@ async def known_by(connection: Any, known: datetime | None) -> datetime:
     return known or now
 
 
-async def _balance_as_of(connection: Any, account_id: int, effective: datetime | None, known: datetime | None) -> Any:
+async def _balance_as_of(connection: Any, account: Any, effective: datetime | None, known: datetime | None) -> Any:
     moment = await known_by(connection, known)
-    return await connection.fetchrow(_BALANCE_AS_OF, account_id, effective or moment, moment)
+    first = await connection.fetchval(FIRST_KEPT, account["account_id"], account["recorded_at"])
+    if moment < account["recorded_at"] or (effective or moment) < first:
+        field = "known_as_of" if moment < account["recorded_at"] else "effective_as_of"
+        raise Problem("HISTORY_NOT_KEPT", f"the history of {account['account_no']} begins at {first.isoformat()}", field=field)
+    return await connection.fetchrow(_BALANCE_AS_OF, account["account_id"], effective or moment, moment)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from fundwatch.settings import Settings
-from transactional.accounts import known_by, seen_account
+from transactional.accounts import FIRST_KEPT, known_by, seen_account
 from transactional.cursors import decode, encode
 from transactional.listings import Cursor, Day, Limit, Moment
 from transactional.problems import Problem
@@ -18,8 +18,6 @@ from transactional.service import service_of
 
 router = APIRouter(prefix="/v1", tags=["statements"])
 DAYS_MAX = 3_660
-_FIRST_KEPT = """SELECT least($2::timestamptz, (SELECT min(m.effective_at) FROM ledger.entry e
-  JOIN ledger.movement m USING (movement_id) WHERE e.account_id = $1))"""
 _SUMS = """SELECT coalesce(sum(e.amount_minor) FILTER (WHERE m.effective_at < $2), 0)::bigint AS opening_minor,
     coalesce(sum(e.amount_minor) FILTER (WHERE m.effective_at >= $2), 0)::bigint AS moved_minor,
     count(*) FILTER (WHERE m.effective_at >= $2) AS movements, coalesce(sum(e.amount_minor), 0)::bigint AS closing_minor
@@ -70,7 +68,7 @@ async def get_statement(
     begin, end = start_of(from_date, settings), start_of(to_date + timedelta(days=1), settings)
     async with service_of(request).pool.acquire() as connection, connection.transaction():
         known = await known_by(connection, after[2])
-        first = await connection.fetchval(_FIRST_KEPT, account["account_id"], account["recorded_at"])
+        first = await connection.fetchval(FIRST_KEPT, account["account_id"], account["recorded_at"])
         if end <= first or known < account["recorded_at"]:
             raise Problem("HISTORY_NOT_KEPT", f"the history of {account_no} begins at {first.isoformat()}", field="from")
         span = (account["account_id"], begin, end, known)

@@ -1,3 +1,4 @@
+REVOKE USAGE ON SCHEMA payments FROM jobs;
 DELETE FROM work.kind WHERE kind IN ('RECEIPT_CLAIM', 'RECEIPT_RETURN', 'INTEREST_CREDITED', 'BANK_CHARGE');
 DROP FUNCTION payments.faults, payments.put_bank_item, payments.apply_charge, payments.apply_interest, payments.check_charge, payments.check_interest,
   payments.check_bank_item, payments.settle_receipt;

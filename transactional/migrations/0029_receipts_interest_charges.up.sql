@@ -358,3 +358,5 @@ REVOKE EXECUTE ON FUNCTION payments.control_account, payments.take_receipt, paym
   payments.check_charge, payments.check_bank_item, payments.apply_interest, payments.apply_charge, payments.put_bank_item, payments.faults FROM PUBLIC;
 GRANT SELECT ON payments.receipt, payments.receipt_event, payments.bank_item, payments.receipt_state, payments.receipts_to_settle TO service;
 GRANT EXECUTE ON FUNCTION payments.take_receipt, payments.put_receipt, payments.settle_receipt, payments.faults TO service;
+GRANT USAGE ON SCHEMA payments TO jobs; -- the night verifies the ledger
+GRANT EXECUTE ON FUNCTION payments.faults TO jobs;
