@@ -47,7 +47,7 @@ RUN --mount=type=secret,id=apt_sources,target=/etc/apt/sources.list.d/debian.sou
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/fundwatch --shell /usr/sbin/nologin fundwatch \
  && install -d -o 10001 -g 10001 -m 0750 /var/lib/fundwatch \
- && for part in lake landing log manifests models quarantine reports spark spark/conf spark/tmp world; do \
+ && for part in anchors lake landing log manifests models quarantine reports spark spark/conf spark/tmp world; do \
       install -d -o 10001 -g 10001 -m 0750 "/var/lib/fundwatch/${part}"; \
     done
 COPY --from=build /opt/fundwatch /opt/fundwatch

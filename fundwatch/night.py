@@ -172,6 +172,11 @@ def _execute(settings: Settings, run: Run, step: Step, spark: SparkSession | Non
 
     context = StepContext(run, settings, spark)
     result = module.run(context)
+    if step.name == "verify":
+        from fundwatch.ledger_check import verify_ledger
+
+        # the suites judge what the night extracted; this judges the book it was extracted from
+        result = replace(result, detail={**result.detail, "ledger": verify_ledger(settings)})
     if step.after_publish:
         return result
     hashes = contents(context, [name for name, rows in result.tables.items() if rows and name in TABLES])

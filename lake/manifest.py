@@ -28,11 +28,13 @@ def manifest(
     files: Iterable[Mapping[str, Any]],
     found: Mapping[str, int],
     scores: Mapping[str, Any] | None = None,
+    ledger: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The manifest of a run as plain data.
 
     `tables` is table → date → rows and hash, as the steps recorded it; `files` the rows of `file_control`; `found` the rows
-    that the lake holds of the run; `scores` what step `score` told: the models with their figures, or why there are no scores.
+    that the lake holds of the run; `scores` what step `score` told: the models with their figures, or why there are no scores;
+    `ledger` the head of the ledger's chain as step `verify` found it, clean.
     Failed when the lake holds other rows than the steps recorded.
     """
     recorded = {name: rows for name, days in tables.items() if (rows := sum(day["rows"] for day in days.values()))}
@@ -49,6 +51,7 @@ def manifest(
             "known_as_of": run.known_as_of,
         },
         "watermark": {"ledger_no_to": run.ledger_no_to},
+        "ledger": dict(ledger) if ledger else None,
         "inputs": sorted(({key: row[key] for key in _INPUT} for row in files), key=_input_order),
         "tables": {name: tables[name] for name in sorted(recorded)},
         "scores": {**(scores or {}), "rows": recorded.get("score", 0)},

@@ -83,7 +83,7 @@ def publish(settings: Settings, run: Run, steps: Sequence[str] = ()) -> Publicat
         found = reader.row_counts(settings, run.run_id)
         with database.cursor(row_factory=dict_row) as cursor:
             files = cursor.execute("select * from mart.file_control where run_id = %s", [run.run_id]).fetchall()
-        path, digest = write_manifest(settings, run.run_id, manifest(run, tables, files, found, _scores(database, run)))
+        path, digest = write_manifest(settings, run.run_id, _manifest(database, run, tables, files, found))
         state = "AS_KNOWN" if run.known_as_of else "PUBLISHED"
         if state == "PUBLISHED":
             _insert_versions(database, run, states)
@@ -113,11 +113,22 @@ def _recorded(database: _Database, run: Run, steps: Sequence[str]) -> dict[str, 
     return {name: days for _, _, detail in rows for name, days in detail.get("content", {}).items()}
 
 
+def _manifest(
+    database: _Database, run: Run, tables: Mapping[str, Any], files: Sequence[Mapping[str, Any]], found: Mapping[str, int]
+) -> dict[str, Any]:
+    verified = _detail(database, run, "verify").get("ledger")
+    return manifest(run, tables, files, found, _scores(database, run), verified)
+
+
+def _detail(database: _Database, run: Run, step: str) -> dict[str, Any]:
+    """What a step of the run told; empty when it did not run."""
+    row = database.execute("select detail from run.step where run_id = %s and step = %s", [run.run_id, step]).fetchone()
+    return (row[0] if row else None) or {}
+
+
 def _scores(database: _Database, run: Run) -> dict[str, Any]:
     """What step `score` told, for the manifest; empty when it did not run."""
-    row = database.execute("select detail from run.step where run_id = %s and step = 'score'", [run.run_id]).fetchone()
-    detail = (row[0] if row else None) or {}
-    return {key: value for key, value in detail.items() if key in ("models", "skipped", "refused")}
+    return {key: value for key, value in _detail(database, run, "score").items() if key in ("models", "skipped", "refused")}
 
 
 def _not_stale(database: _Database, run: Run) -> None:

@@ -67,6 +67,7 @@ def figure_set(
         "published_version": source.version,
         "run_code_version": source.code_version,
         "ledger_no_to": source.ledger_no_to,
+        **({"ledger_head": source.ledger_head} if source.ledger_head else {}),
         "filters": {"platform_id": source.platform_id, "business_date": source.business_date.isoformat()},
         "exclusions": [],
         "waived_files": [dict(file) for file in source.waived_files],

@@ -52,6 +52,7 @@ def seal(
                 name: figure_set[name]
                 for name in ("pack_id", "pack_version", "platform_id", "period", "run_id", "run_code_version")
             },
+            "ledger_head": figure_set.get("ledger_head"),
             "bundle_version": number,
             "built_with": {name: version(name) for name in _PACKAGES},
             "templates": dict(templates),

@@ -36,7 +36,8 @@ class Publication:
     """A published date of a platform and the run that made it; `known_as_of` is when the run was opened unless it was told.
 
     `zone` is the bank's time zone, `previous` the month before, None when nothing of it was published, `waived_files` what the
-    month's dates were declared complete without: ``{business_date, sender_id, file_kind}``.
+    month's dates were declared complete without: ``{business_date, sender_id, file_kind}``; `ledger_head` the head of
+    the ledger's chain as the run verified it, ``{block_no, hash, ledger_no}``, None when it did not look.
     """
 
     platform_id: str
@@ -49,6 +50,7 @@ class Publication:
     zone: str = "Asia/Shanghai"
     previous: PreviousMonth | None = None
     waived_files: tuple[dict[str, str], ...] = ()
+    ledger_head: dict[str, Any] | None = None
 
 
 def month_end(period: str) -> date:
@@ -84,9 +86,18 @@ def publication(settings: Settings, platform_id: str, period: str, pack_id: str 
             raise BadInput(f"{day}, the last date of {period}, is not published as complete for {platform_id}")
         previous = _previous_month(database, platform_id, day, found[1], pack_id)
         waived = _waived_files(database, platform_id, day, found[1])
+        head = _ledger_head(database, found[1])
     version, run_id, known_as_of, ledger_no_to, code_version = found
     zone = settings.zone.key
-    return Publication(platform_id, day, version, run_id, known_as_of, ledger_no_to, code_version, zone, previous, waived)
+    return Publication(platform_id, day, version, run_id, known_as_of, ledger_no_to, code_version, zone, previous, waived, head)
+
+
+def _ledger_head(database: Any, run_id: int) -> dict[str, Any] | None:
+    row = database.execute(
+        "select detail -> 'ledger' from run.step where run_id = %s and step = 'verify' and state = 'DONE'", [run_id]
+    ).fetchone()
+    found = row[0] if row else None
+    return {name: found[name] for name in ("block_no", "hash", "ledger_no")} if found else None
 
 
 def _waived_files(database: Any, platform_id: str, day: date, run_id: int) -> tuple[dict[str, str], ...]:

@@ -17,7 +17,7 @@ from psycopg import sql
 from domain.errors import ServiceMissing, WrongUse
 from transactional.loans_checks import CHECKS as LOANS_CHECKS
 from transactional.verify_anchors import Anchor, Anchors, anchored_tasks, last_block_fault
-from transactional.verify_checks import CHECKS, Check, Start, block_checks
+from transactional.verify_checks import CHECKS, ORDERS, PARTS, Check, Part, Start, block_check, within
 
 FAULTS_SHOWN_MAX = 20
 DESK_CHECKS = (
@@ -54,7 +54,8 @@ class Fault:
 class Verdict:
     """What a verification looked at and found; `head` is the hash of the last block, to compare with one kept outside.
 
-    `since` is the block behind which rows were looked at (0: all), `anchor` the block of the newest anchor compared with.
+    `since` is the block behind which rows were looked at (0: all), `anchor` the block of the newest anchor compared with;
+    `ledger_no` is the last number of the last block (0: nothing is sealed).
     """
 
     movements: int
@@ -65,13 +66,14 @@ class Verdict:
     faults: tuple[Fault, ...]
     since: int = 0
     anchor: int | None = None
+    ledger_no: int = 0
 
 
 @dataclass
 class _Work:
     """Checks still to do and what they found, shared by the connections."""
 
-    waiting: deque[Check]
+    waiting: deque[tuple[Check, Part | None]]
     faults: list[Fault] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
 
@@ -79,12 +81,13 @@ class _Work:
         """Take checks until none is left; an error of the database ends the work of all."""
         while self.waiting and not self.errors:
             try:
-                check = self.waiting.popleft()
+                check, part = self.waiting.popleft()
             except IndexError:  # the other connection took the last one
                 return
             try:
                 # materialized: a plan for all rows, not for the first few, which would walk indexes row by row
-                words = f"WITH fault AS MATERIALIZED ({check.query}) SELECT * FROM fault LIMIT {FAULTS_SHOWN_MAX}"
+                query = check.query if part is None else ranged_query(connection, check.query, part)
+                words = f"WITH fault AS MATERIALIZED ({query}) SELECT * FROM fault LIMIT {FAULTS_SHOWN_MAX}"
                 rows = connection.execute(words.encode()).fetchall()
             except psycopg.Error as error:
                 self.errors.append(error)
@@ -112,12 +115,13 @@ def examine(connections: Sequence[psycopg.Connection], anchors: Anchors | None =
     counts = first.execute(
         """SELECT (SELECT count(*) FROM ledger.movement), (SELECT count(*) FROM ledger.seal),
                   (SELECT coalesce(max(block_no), 0) FROM ledger.seal_block),
-                  (SELECT encode(hash, 'hex') FROM ledger.seal_block ORDER BY block_no DESC LIMIT 1)"""
+                  (SELECT encode(hash, 'hex') FROM ledger.seal_block ORDER BY block_no DESC LIMIT 1),
+                  (SELECT coalesce(max(last_ledger_no), 0) FROM ledger.seal_block)"""
     ).fetchone()
     assert counts is not None
-    movements, sealed, blocks, head = counts
+    movements, sealed, blocks, head, ledger_no = counts
     kept = anchors.read(first) if anchors is not None else []
-    work = _Work(deque(tasks(first, kept, start, blocks)))
+    work = _Work(deque(tasks(first, kept, start)))
     if kept and (fault := last_block_fault(first, kept)):
         work.faults.append(Fault("the chain holds what was anchored", *fault))
     threads = [threading.Thread(target=work.do, args=(other,)) for other in connections[1:]]
@@ -129,15 +133,39 @@ def examine(connections: Sequence[psycopg.Connection], anchors: Anchors | None =
     if work.errors:
         raise work.errors[0]
     found = tuple(sorted(work.faults, key=lambda fault: (fault.check, fault.row)))
-    return Verdict(movements, sealed, movements - sealed, blocks, head, found, since, kept[-1].block_no if kept else None)
+    compared = kept[-1].block_no if kept else None
+    return Verdict(movements, sealed, movements - sealed, blocks, head, found, since, compared, ledger_no)
 
 
-def tasks(connection: psycopg.Connection, kept: Sequence[Anchor], start: Start, blocks: int) -> list[Check]:
-    """Everything to look at, the walk over the chain first: it is the dearest and comes in equal parts."""
+def ranged_query(connection: psycopg.Connection, query: str, part: Part) -> str:
+    """The query of a check by range over the movements of a part and over the orders that these name."""
+    orders = connection.execute(within(ORDERS, part).encode()).fetchone()
+    return within(query, part, None if orders is None or orders[0] is None else (orders[0], orders[1]))
+
+
+def parts(connection: psycopg.Connection, start: Start) -> list[Part]:
+    """The movements behind a start in ranges of some blocks each, and a last one of those not sealed yet."""
+    after, found = start.movement_id, []
+    for first, last, first_no, last_no, movement_to in connection.execute(
+        PARTS.replace(":block_no", str(start.block_no)).encode()
+    ).fetchall():
+        found.append(Part(first, last, first_no, last_no, after, movement_to))
+        after = max(after, movement_to)
+    return [*found, Part(0, -1, 0, -1, after, None)]
+
+
+def tasks(connection: psycopg.Connection, kept: Sequence[Anchor], start: Start) -> list[tuple[Check, Part | None]]:
+    """Everything to look at; a check by range comes once a part, and the parts come last: they are equal and even out."""
     joined = [*CHECKS, *(Check(name, query, "loans.loan") for name, query in LOANS_CHECKS.items()), *DESK_CHECKS]
     there = [check for check in joined if _value(connection, f"SELECT to_regclass('{check.needs}')::text")]
-    checks = [Check(check.name, check.text(start)) for check in there]
-    return [*block_checks(start.block_no + 1, blocks), *checks, *anchored_tasks(connection, kept, start.block_no)]
+    at_once = [Check(check.name, check.text(start)) for check in there if not check.by_range]
+    ranges = parts(connection, start)
+    ranged: list[tuple[Check, Part | None]] = []
+    for part in ranges:
+        if part.movement_to is not None:
+            ranged.append((block_check(part), part))
+        ranged += [(check, part) for check in there if check.by_range]
+    return [*((check, None) for check in (*at_once, *anchored_tasks(connection, kept, start.block_no))), *ranged]
 
 
 def newest_anchored_block(database_url: str, anchors: Anchors) -> int:
