@@ -17,7 +17,9 @@ def write() -> Path:
         _night(night),
         _orders(orders),
         _bulk(result.read("orders_in_bulk")),
+        _reads(result.read("balance_reads")),
         _verify(result.read("ledger_verify")),
+        _growth(result.read("ledger_growth")),
         _hbase(hbase),
         _scoring(result.read("scoring")),
     ]
@@ -139,3 +141,28 @@ def _table(columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[st
     """Markdown: the first column left, the others right."""
     lines = [columns, ("---", *("---:" for _ in columns[1:])), *rows]
     return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
+
+
+def _reads(reads: dict[str, Any]) -> list[str]:
+    rows = [
+        ("orders written per second, 70 % of the full rate", f"{reads['orders_written_per_second']:,}"),
+        ("balance read p50 / p99, ms", f"{reads['read_p50_ms']} / {reads['read_p99_ms']}"),
+        ("order p50 / p99 beside them, ms from when it was due", f"{reads['write_p50_ms']} / {reads['write_p99_ms']}"),
+    ]
+    return [f"## Balance reads beside writes{_load(reads)}", "", *_table(("figure", "value"), rows)]
+
+
+def _growth(growth: dict[str, Any]) -> list[str]:
+    small, large = growth["small"], growth["large"]
+    rows = [
+        ("movements", f"{small['movements']:,}", f"{large['movements']:,}"),
+        ("orders per second over HTTP", f"{small['orders_per_second']:,}", f"{large['orders_per_second']:,}"),
+        ("pgbench TPC-B beside it", f"{small['pgbench_tps']:,}", f"{large['pgbench_tps']:,}"),
+        (
+            "verified movements per second",
+            f"{small['verify_movements_per_second']:,}",
+            f"{large['verify_movements_per_second']:,}",
+        ),
+        ("database, GB", small["database_gb"], large["database_gb"]),
+    ]
+    return [f"## Posting as the ledger grows{_load(growth)}", "", *_table(("figure", "small", "large"), rows)]
