@@ -44,9 +44,17 @@ JOIN ledger.trade_order o USING (order_id) WHERE remaining > 0 GROUP BY 1, 2 ORD
 _BALANCE_NOW = """
 SELECT credit_minor - debit_minor AS balance_minor, held_minor, ledger.legal_held($1) AS legal_held_minor
 FROM ledger.balance WHERE account_id = $1"""
-_BALANCE_AS_OF = """
-SELECT coalesce((SELECT sum(e.amount_minor) FROM ledger.entry e JOIN ledger.movement m USING (movement_id)
-                 WHERE e.account_id = $1 AND m.effective_at <= $2 AND m.recorded_at <= $3), 0)::bigint AS balance_minor,
+# What an account had at the end of the last closed day that lies before both times: everything booked until then had taken effect
+# and was known, so only the entries behind it are looked at. Parameters: account and the earlier of both times.
+SETTLED = """
+SELECT b.closing_minor, b.last_version FROM ledger.day_balance b JOIN ledger.day_close d USING (business_date)
+WHERE b.account_id = $1 AND d.ends_at <= {before} ORDER BY b.business_date DESC LIMIT 1"""
+_BALANCE_AS_OF = f"""
+WITH settled AS MATERIALIZED ({SETTLED.format(before="least($2::timestamptz, $3::timestamptz)")})
+SELECT (coalesce((SELECT closing_minor FROM settled), 0)
+        + coalesce((SELECT sum(e.amount_minor) FROM ledger.entry e JOIN ledger.movement m USING (movement_id)
+                    WHERE e.account_id = $1 AND e.account_version > coalesce((SELECT last_version FROM settled), 0)
+                      AND m.effective_at <= $2 AND m.recorded_at <= $3), 0))::bigint AS balance_minor,
        coalesce((SELECT sum(CASE event_type WHEN 'PLACE' THEN amount_minor ELSE -amount_minor END) FROM ledger.hold_event
                  WHERE account_id = $1 AND recorded_at <= least($2, $3)), 0)::bigint AS held_minor,
        coalesce((SELECT sum(CASE event_type WHEN 'PLACE' THEN amount_minor ELSE -amount_minor END) FROM ledger.hold_event
@@ -162,8 +170,19 @@ async def known_by(connection: Any, known: datetime | None) -> datetime:
 
 async def _balance_as_of(connection: Any, account: Any, effective: datetime | None, known: datetime | None) -> Any:
     moment = await known_by(connection, known)
-    first = await connection.fetchval(FIRST_KEPT, account["account_id"], account["recorded_at"])
-    if moment < account["recorded_at"] or (effective or moment) < first:
-        field = "known_as_of" if moment < account["recorded_at"] else "effective_as_of"
-        raise Problem("HISTORY_NOT_KEPT", f"the history of {account['account_no']} begins at {first.isoformat()}", field=field)
+    await check_kept(connection, account, effective or moment, moment, ("effective_as_of", "known_as_of"))
     return await connection.fetchrow(_BALANCE_AS_OF, account["account_id"], effective or moment, moment)
+
+
+async def check_kept(connection: Any, account: Any, effective: datetime, known: datetime, fields: tuple[str, str]) -> None:
+    """Problem HISTORY_NOT_KEPT for what took effect, or was known, before an account's opening and its first movement.
+
+    `fields` name both times for the caller. The first movement is looked up only for times before the opening.
+    """
+    opened = account["recorded_at"]
+    if effective >= opened and known >= opened:
+        return
+    first = await connection.fetchval(FIRST_KEPT, account["account_id"], opened)
+    if known < opened or effective < first:
+        field = fields[1] if known < opened else fields[0]
+        raise Problem("HISTORY_NOT_KEPT", f"the history of {account['account_no']} begins at {first.isoformat()}", field=field)

@@ -22,7 +22,7 @@ from transactional.idempotent import once
 from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, service_of
-from transactional.staff import staff_of
+from transactional.staff import note, staff_of
 
 router = APIRouter(tags=["adjustments"])
 PAGE_MAX = 200
@@ -75,10 +75,12 @@ async def list_adjustments(
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
 ) -> dict[str, Any]:
     """Adjustments, newest first; `next_cursor` leads to older ones and is null at the end."""
-    await staff_of(request, "see_adjustments")
+    staff = await staff_of(request, "see_adjustments")
     for name, value in (("platform_id", platform_id), ("account_no", account_no), ("maker", maker)):
         if value is not None and "\x00" in value:
             raise Problem("PARAMETER_INVALID", f"{name} has a NUL character", field=name)
+    if account_no is not None:
+        await note(request, staff, "ACCOUNT_SEEN", f"adjustments of {account_no}")
     rows = await service_of(request).pool.fetch(
         f"""SELECT {COLUMNS} FROM work.adjustment_state WHERE adjustment_id < $1 AND ($2::text IS NULL OR state = $2)
             AND ($3::text IS NULL OR platform_id = $3) AND ($4::text IS NULL OR item_id = $4)
@@ -96,8 +98,10 @@ async def list_adjustments(
 @router.get("/v1/adjustments/{adjustment_id}")
 async def get_adjustment(request: Request, adjustment_id: int) -> dict[str, Any]:
     """One adjustment with its events, its consent and what is left of its break."""
-    await staff_of(request, "see_adjustments")
-    return await document(service_of(request).pool, known_id(adjustment_id))
+    staff = await staff_of(request, "see_adjustments")
+    found = await document(service_of(request).pool, known_id(adjustment_id))
+    await note(request, staff, "ACCOUNT_SEEN", f"adjustment {adjustment_id} of {found['account_no']}")
+    return found
 
 
 @router.post("/v1/adjustments/{adjustment_id}/submission", status_code=201, openapi_extra=writing(Nothing))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from transactional.listings import CSV_ANSWER
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read
 from transactional.service import service_of
 
@@ -53,7 +54,7 @@ async def get_chain(request: Request, claim_no: str, platform_id: Platform = Non
     }
 
 
-@router.get("")
+@router.get("", responses=CSV_ANSWER)
 async def list_claims(
     request: Request,
     platform_id: Platform = None,
@@ -62,7 +63,7 @@ async def list_claims(
     origin: Literal["PRIMARY", "TRANSFER", "SUBROGATED"] | None = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> Any:
     """Claims of a platform by number."""
     filters = {"loan_no": loan_no, "customer_no": customer_no, "origin": origin}
     return await page(request, CLAIMS, platform_id, filters, cursor, limit)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import decode
+from transactional.listings import CSV_ANSWER
 from transactional.loans_bodies import Collateral, Lien, Valuation
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read, record
 from transactional.openapi import writing
@@ -60,7 +61,7 @@ async def get_collateral(request: Request, collateral_no: str, platform_id: Plat
     }
 
 
-@router.get("")
+@router.get("", responses=CSV_ANSWER)
 async def list_collateral(
     request: Request,
     platform_id: Platform = None,
@@ -71,7 +72,7 @@ async def list_collateral(
     is_valuation_stale: bool | None = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> Any:
     """Collateral by number; `is_ltv_exceeded` and `is_valuation_stale` are the alerts of spec 05 section 5.10."""
     filters = {
         "loan_no": loan_no,

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import decode
+from transactional.listings import CSV_ANSWER
 from transactional.loans_bodies import Content, Contract, ContractEvent
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read, record
 from transactional.openapi import writing
@@ -48,7 +49,7 @@ async def get_contract(request: Request, contract_no: str, platform_id: Platform
     return found | {"events": [dict(row) for row in events]}
 
 
-@router.get("")
+@router.get("", responses=CSV_ANSWER)
 async def list_contracts(
     request: Request,
     platform_id: Platform = None,
@@ -57,7 +58,7 @@ async def list_contracts(
     subject_no: Number = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> Any:
     """Contracts by number."""
     return await page(
         request, CONTRACTS, platform_id, {"loan_no": loan_no, "kind": kind, "subject_no": subject_no}, cursor, limit

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import decode
+from transactional.listings import CSV_ANSWER
 from transactional.loans_bodies import Call, Carried, Guarantee, Release
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read, record
 from transactional.openapi import writing
@@ -56,7 +57,7 @@ async def get_guarantee(request: Request, policy_no: str, platform_id: Platform 
     return await one(request, GUARANTEES, await platform_read(request, platform_id), policy_no)
 
 
-@router.get("/guarantees")
+@router.get("/guarantees", responses=CSV_ANSWER)
 async def list_guarantees(
     request: Request,
     platform_id: Platform = None,
@@ -65,14 +66,14 @@ async def list_guarantees(
     state: Literal["IN_FORCE", "CALLED", "SUBROGATED", "RECOVERED", "RELEASED"] | None = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> Any:
     """Policies by number."""
     return await page(
         request, GUARANTEES, platform_id, {"loan_no": loan_no, "customer_no": customer_no, "state": state}, cursor, limit
     )
 
 
-@router.get("/guarantee-calls")
+@router.get("/guarantee-calls", responses=CSV_ANSWER)
 async def list_calls(
     request: Request,
     platform_id: Platform = None,
@@ -81,6 +82,6 @@ async def list_calls(
     state: Literal["CALLED", "PARTLY_PAID", "PAID"] | None = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> Any:
     """Calls by number."""
     return await page(request, CALLS, platform_id, {"policy_no": policy_no, "loan_no": loan_no, "state": state}, cursor, limit)

@@ -19,7 +19,7 @@ from transactional.legal_hold_bodies import Waking
 from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, scope_of, service_of
-from transactional.staff import staff_of
+from transactional.staff import note, staff_of
 
 router = APIRouter(tags=["legal holds"])
 PAGE_MAX = 200
@@ -63,7 +63,9 @@ async def list_legal_holds(
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
 ) -> dict[str, Any]:
     """Legal holds, newest first; `next_cursor` leads to older ones and is null at the end."""
-    await staff_of(request, "see_legal_holds")
+    staff = await staff_of(request, "see_legal_holds")
+    if account_no is not None:
+        await note(request, staff, "ACCOUNT_SEEN", f"legal holds of {account_no}")
     rows = await service_of(request).pool.fetch(
         f"""SELECT {_COLUMNS} FROM work.legal_hold_state WHERE legal_hold_id < $1 AND ($2::text IS NULL OR kind = $2)
             AND ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR platform_id = $4)
@@ -80,12 +82,13 @@ async def list_legal_holds(
 @router.get("/v1/legal-holds/{legal_hold_id}")
 async def get_legal_hold(request: Request, legal_hold_id: int) -> dict[str, Any]:
     """One legal hold with everything that happened to it."""
-    await staff_of(request, "see_legal_holds")
+    staff = await staff_of(request, "see_legal_holds")
     known = legal_hold_id if 0 < legal_hold_id < 2**62 else 0
     pool = service_of(request).pool
     row = await pool.fetchrow(f"SELECT {_COLUMNS} FROM work.legal_hold_state WHERE legal_hold_id = $1", known)
     if row is None:
         raise Problem("LEGAL_HOLD_NOT_FOUND", f"there is no legal hold {legal_hold_id}")
+    await note(request, staff, "ACCOUNT_SEEN", f"legal hold {legal_hold_id} of {row['account_no']}")
     events = await pool.fetch(
         """SELECT seq, event, amount_minor, hold_no, request_no, expires_on, actor, approval_id, at, detail
            FROM work.legal_event WHERE legal_hold_id = $1 ORDER BY seq""",

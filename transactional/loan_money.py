@@ -16,6 +16,7 @@ from starlette.responses import Response
 from domain.allocation import OwedRow, allocate
 from domain.vocabulary import MovementType, OrderType
 from transactional.bodies import Capture, Hold, Movement, decode
+from transactional.listings import CSV_ANSWER
 from transactional.loan_money_bodies import Bid, Disbursement, FailedRaise, Payment
 from transactional.loan_owed import OWED
 from transactional.loan_turn import Turn, fees_of, instructed, shown
@@ -127,7 +128,7 @@ async def compensate(request: Request, loan_no: str) -> Response:
     return await instructed(request, loan_no, body, act)
 
 
-@router.get("/{loan_no}/bids")
+@router.get("/{loan_no}/bids", responses=CSV_ANSWER)
 async def list_bids(
     request: Request,
     loan_no: str,
@@ -135,7 +136,7 @@ async def list_bids(
     customer_no: Number = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> Any:
     """Bids of a loan with what is still held and what became of them, by number."""
     return await page(request, BIDS, platform_id, {"loan_no": loan_no, "customer_no": customer_no}, cursor, limit)
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from domain.allocation import OwedRow, allocate
 from domain.splitting import OpenClaim, split
 from transactional.bodies import decode
+from transactional.listings import CSV_ANSWER
 from transactional.loan_owed import OPEN_CLAIMS, OWED
 from transactional.loans_bodies import Loan, StatusChange, Terms
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read, record
@@ -67,7 +68,7 @@ async def get_loan(request: Request, loan_no: str, platform_id: Platform = None)
     }
 
 
-@router.get("")
+@router.get("", responses=CSV_ANSWER)
 async def list_loans(
     request: Request,
     platform_id: Platform = None,
@@ -77,7 +78,7 @@ async def list_loans(
     disbursed_on: date | None = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> Any:
     """Loans of a platform by number."""
     filters = {"status": status, "customer_no": customer_no, "project_no": project_no, "disbursed_on": disbursed_on}
     return await page(request, LOANS, platform_id, filters, cursor, limit)

@@ -17,10 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.ids import is_text_id
+from transactional import csv_file
 from transactional.idempotent import once
 from transactional.keys import EVERY_PLATFORM, covers
+from transactional.listings import wants_csv
 from transactional.loans_bodies import OfPlatform
 from transactional.problems import Problem
+from transactional.query_reader import reader_of
 from transactional.service import scope_of, service_of
 from transactional.staff import staff_of
 
@@ -61,51 +64,69 @@ async def record(request: Request, body: OfPlatform, function: str, status: int 
 
 async def platform_read(request: Request, platform_id: str | None) -> str:
     """The one platform that this reader asks about: a platform's key needs no `platform_id`, all others do."""
-    try:
-        scope = await scope_of(request)
-    except Problem as unknown:
-        if unknown.code != "NOT_AUTHENTICATED":
-            raise
-        await staff_of(request, "see_rows")
-        scope = EVERY_PLATFORM
-    wanted = platform_id or scope
+    reader = await reader_of(request, "see_rows")
+    request.state.reader = reader
+    wanted = platform_id or reader.reach
     if wanted == EVERY_PLATFORM:
         raise Problem("PARAMETER_INVALID", "say which platform: platform_id=", field="platform_id")
-    check_mine(scope, wanted)
+    check_mine(reader.reach, wanted)
     return wanted
 
 
 async def one(request: Request, records: Records, platform_id: str, number: str) -> dict[str, Any]:
-    """The record of a number; the records' own problem when the platform has none."""
+    """The record of a number; the records' own problem when the platform has none. A person's look is written down."""
     query = f"SELECT * FROM loans.{records.view} WHERE platform_id = $1 AND {records.number} = $2"
     row = await service_of(request).pool.fetchrow(query, platform_id, number) if is_text_id(number) else None
     if row is None:
         raise Problem(records.missing, f"there is no {records.number} {number!r}", field=records.number)
+    await request.state.reader.looked(request, "LOAN_SEEN", f"{records.number} {platform_id} {number}")
     return dict(row)
 
 
 async def page(
     request: Request, records: Records, platform_id: str | None, filters: dict[str, Any], cursor: str | None, limit: int
-) -> dict[str, Any]:
-    """Records by number; `next_cursor` leads on, is null at the end, and counts for these filters only."""
+) -> Any:
+    """Records by number; `next_cursor` leads on, is null at the end, and counts for these filters only.
+
+    With ``Accept: text/csv`` all records as one file (people: permission `export`). A person's look at a customer or loan is
+    written down.
+    """
     platform = await platform_read(request, platform_id)
     asked = {name: value for name, value in filters.items() if value is not None}
     for name, value in asked.items():
         if isinstance(value, str) and not is_text_id(value):
             raise Problem("PARAMETER_INVALID", f"{name} cannot be such a word", field=name)
+    conditions = "".join(f" AND {name} = ${place}" for place, name in enumerate(asked, 2))
+    query = f"SELECT * FROM loans.{records.view} WHERE platform_id = $1{conditions}"
+    if wants_csv(request, None):
+        return await _whole(request, records, query, platform, asked)
+    for name, kind in (("customer_no", "CUSTOMER_SEEN"), ("loan_no", "LOAN_SEEN")):
+        if name in asked:
+            await request.state.reader.looked(request, kind, f"{records.view} of {platform} {asked[name]}")
     mark = json.loads(json.dumps([records.view, platform, asked], default=str))
     after = _after(cursor, mark)
-    conditions = "".join(f" AND {name} = ${place}" for place, name in enumerate(asked, 4))
+    place = len(asked) + 2
     rows = await service_of(request).pool.fetch(
-        f"""SELECT * FROM loans.{records.view} WHERE platform_id = $1 AND {records.number} > $2{conditions}
-            ORDER BY {records.number} LIMIT $3""",
-        *(platform, after, limit + 1, *asked.values()),
+        f"{query} AND {records.number} > ${place} ORDER BY {records.number} LIMIT ${place + 1}",
+        *(platform, *asked.values(), after, limit + 1),
     )
     more = len(rows) > limit
     return {
         "items": [dict(row) for row in rows[:limit]],
         "next_cursor": _cursor(mark, rows[limit - 1][records.number]) if more else None,
     }
+
+
+async def _whole(request: Request, records: Records, query: str, platform: str, asked: dict[str, Any]) -> Response:
+    reader = request.state.reader
+    if reader.staff is not None:
+        await staff_of(request, "export")
+    pool = service_of(request).pool
+    async with pool.acquire() as connection:
+        columns = [column.name for column in (await connection.prepare(query)).get_attributes()]
+    rows = csv_file.queried(pool, f"{query} ORDER BY {records.number}", platform, *asked.values())
+    filters = {"platform_id": platform, **{name: str(value) for name, value in asked.items()}}
+    return await csv_file.send(request, reader.staff, records.view, columns, rows, filters)
 
 
 def check_mine(scope: str, platform_id: str) -> None:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import decode
+from transactional.listings import CSV_ANSWER
 from transactional.loans_bodies import Bid, Mandate, MandateUse, Reason
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read, record
 from transactional.openapi import writing
@@ -48,7 +49,7 @@ async def get_mandate(request: Request, mandate_no: str, platform_id: Platform =
     return await one(request, MANDATES, await platform_read(request, platform_id), mandate_no)
 
 
-@router.get("")
+@router.get("", responses=CSV_ANSWER)
 async def list_mandates(
     request: Request,
     platform_id: Platform = None,
@@ -56,6 +57,6 @@ async def list_mandates(
     is_revoked: bool | None = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> Any:
     """Mandates by number, each in its newest version."""
     return await page(request, MANDATES, platform_id, {"customer_no": customer_no, "is_revoked": is_revoked}, cursor, limit)

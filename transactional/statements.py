@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from fundwatch.settings import Settings
-from transactional.accounts import FIRST_KEPT, known_by, seen_account
+from transactional.accounts import SETTLED, check_kept, known_by, seen_account
 from transactional.cursors import decode, encode
 from transactional.listings import Cursor, Day, Limit, Moment
 from transactional.problems import Problem
@@ -18,18 +18,27 @@ from transactional.service import service_of
 
 router = APIRouter(prefix="/v1", tags=["statements"])
 DAYS_MAX = 3_660
-_SUMS = """SELECT coalesce(sum(e.amount_minor) FILTER (WHERE m.effective_at < $2), 0)::bigint AS opening_minor,
-    coalesce(sum(e.amount_minor) FILTER (WHERE m.effective_at >= $2), 0)::bigint AS moved_minor,
-    count(*) FILTER (WHERE m.effective_at >= $2) AS movements, coalesce(sum(e.amount_minor), 0)::bigint AS closing_minor
-  FROM ledger.entry e JOIN ledger.movement m USING (movement_id)
-  WHERE e.account_id = $1 AND m.effective_at < $3 AND m.recorded_at <= $4"""
-_LINES = """SELECT * FROM (
+_SETTLED = SETTLED.format(before="least($2::timestamptz, $4::timestamptz)")
+_SUMS = f"""WITH settled AS MATERIALIZED ({_SETTLED}),
+  behind AS (SELECT e.amount_minor, m.effective_at FROM ledger.entry e JOIN ledger.movement m USING (movement_id)
+    WHERE e.account_id = $1 AND e.account_version > coalesce((SELECT last_version FROM settled), 0)
+      AND m.effective_at < $3 AND m.recorded_at <= $4),
+  total AS (SELECT coalesce(sum(amount_minor) FILTER (WHERE effective_at < $2), 0) AS before,
+      coalesce(sum(amount_minor) FILTER (WHERE effective_at >= $2), 0) AS moved,
+      count(*) FILTER (WHERE effective_at >= $2) AS movements FROM behind)
+  SELECT (s.closing + before)::bigint AS opening_minor, moved::bigint AS moved_minor, movements,
+    (s.closing + before + moved)::bigint AS closing_minor
+  FROM total, (SELECT coalesce((SELECT closing_minor FROM settled), 0) AS closing) s"""
+_LINES = f"""WITH settled AS MATERIALIZED ({_SETTLED})
+  SELECT * FROM (
     SELECT m.movement_id, o.request_no, o.order_type, m.movement_type, e.amount_minor, m.loan_no, m.claim_no, m.reversal_of,
       m.effective_at, m.recorded_at, m.business_date,
       ((m.effective_at AT TIME ZONE $5) + (interval '24 hours' - $6::time::interval))::date AS effective_date,
-      (sum(e.amount_minor) OVER (ORDER BY m.effective_at, m.movement_id))::bigint AS balance_after_minor
+      (coalesce((SELECT closing_minor FROM settled), 0)
+       + sum(e.amount_minor) OVER (ORDER BY m.effective_at, m.movement_id))::bigint AS balance_after_minor
     FROM ledger.entry e JOIN ledger.movement m USING (movement_id) JOIN ledger.trade_order o USING (order_id)
-    WHERE e.account_id = $1 AND m.effective_at < $3 AND m.recorded_at <= $4) line
+    WHERE e.account_id = $1 AND e.account_version > coalesce((SELECT last_version FROM settled), 0)
+      AND m.effective_at < $3 AND m.recorded_at <= $4) line
   WHERE effective_at >= $2 AND (effective_at, movement_id) > ($7, $8) ORDER BY effective_at, movement_id LIMIT $9"""
 _PLATFORM = """SELECT a.account_role, a.currency, CASE WHEN a.is_control THEN a.account_no END AS control_account_no,
     count(*) AS accounts, coalesce(sum(x.balance), 0)::bigint AS balance_minor
@@ -68,9 +77,7 @@ async def get_statement(
     begin, end = start_of(from_date, settings), start_of(to_date + timedelta(days=1), settings)
     async with service_of(request).pool.acquire() as connection, connection.transaction():
         known = await known_by(connection, after[2])
-        first = await connection.fetchval(FIRST_KEPT, account["account_id"], account["recorded_at"])
-        if end <= first or known < account["recorded_at"]:
-            raise Problem("HISTORY_NOT_KEPT", f"the history of {account_no} begins at {first.isoformat()}", field="from")
+        await check_kept(connection, account, end - timedelta(microseconds=1), known, ("from", "from"))
         span = (account["account_id"], begin, end, known)
         sums = await connection.fetchrow(_SUMS, *span)
         lines = await connection.fetch(_LINES, *span, str(settings.zone), settings.cutoff, after[0], after[1], limit + 1)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from transactional.bodies import decode
+from transactional.listings import CSV_ANSWER
 from transactional.loans_bodies import Carried, Deal, Listing, Reason
 from transactional.loans_records import Cursor, Limit, Number, Platform, Records, one, page, platform_read, record
 from transactional.openapi import writing
@@ -57,7 +58,7 @@ async def get_listing(request: Request, listing_no: str, platform_id: Platform =
     return await one(request, LISTINGS, await platform_read(request, platform_id), listing_no)
 
 
-@router.get("/transfers")
+@router.get("/transfers", responses=CSV_ANSWER)
 async def list_listings(
     request: Request,
     platform_id: Platform = None,
@@ -67,7 +68,7 @@ async def list_listings(
     state: Literal["LISTED", "SOLD", "WITHDRAWN", "EXPIRED"] | None = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> Any:
     """Offers by number."""
     filters = {"claim_no": claim_no, "loan_no": loan_no, "seller_customer_no": seller_customer_no, "state": state}
     return await page(request, LISTINGS, platform_id, filters, cursor, limit)
@@ -79,7 +80,7 @@ async def get_deal(request: Request, deal_no: str, platform_id: Platform = None)
     return await one(request, DEALS, await platform_read(request, platform_id), deal_no)
 
 
-@router.get("/deals")
+@router.get("/deals", responses=CSV_ANSWER)
 async def list_deals(
     request: Request,
     platform_id: Platform = None,
@@ -90,7 +91,7 @@ async def list_deals(
     state: Literal["AGREED", "SETTLED", "CANCELLED"] | None = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> Any:
     """Sales by number."""
     filters = {
         "listing_no": listing_no,
