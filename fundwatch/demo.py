@@ -22,6 +22,7 @@ from typing import Any
 from rich.table import Table
 
 from domain.errors import BadInput, Failed, FundwatchError, WrongUse
+from fundwatch.demo_outside import deliver
 from fundwatch.output import console, log
 from fundwatch.settings import PROJECT, Settings, load
 
@@ -198,6 +199,7 @@ def run_demo(world: World) -> dict[str, Any]:
     last, run = stages.night(f"night of {world.end} (Airflow DAG)", world.end)
     check = stages.run("check against the answer key", lambda: command(["check", str(folder)]))
     bundles = build_reports(world, stages)
+    outside = stages.run("reports to a stub of the regulator", lambda: deliver(load(), command, bundles))
     (settings.home / "demo.json").write_text('{"state": "finished"}\n', encoding="utf-8")
     return {
         "ok": bool(check.get("ok")) and first.get("state") == last.get("state") == "success",
@@ -207,6 +209,7 @@ def run_demo(world: World) -> dict[str, Any]:
         "run": run,
         "model": model,
         "bundles": bundles,
+        "outside": outside,
         "page": _page(settings),
         "passwords": str(settings.secrets_dir / "page_*"),
     }
@@ -277,4 +280,6 @@ def show(result: dict[str, Any]) -> None:
     console.print(f"log in as {', '.join(DEMO_ROLES)} (names are roles); passwords in {result['passwords']}", soft_wrap=True)
     for bundle in result["bundles"]:
         console.print(f"figures   {bundle}")
+    sent = result["outside"]
+    console.print(f"outside   {sent['rows_out']} reports in {sent['requests']} requests to the stub: fundwatch outside list")
     console.print("stop all  make down")

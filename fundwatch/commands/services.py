@@ -82,7 +82,7 @@ def _ledger(address: str | None) -> dict[str, Any] | None:
     if address is None:
         return None
     try:
-        answer = httpx2.get(f"{address}/readyz", timeout=5)
+        answer = httpx2.get(f"http://{address}/readyz", timeout=5)
         return dict(answer.raise_for_status().json())
     except httpx2.HTTPError:
         return None
