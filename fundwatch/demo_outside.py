@@ -33,21 +33,26 @@ def deliver(settings: Settings, command: Command, bundles: Sequence[str]) -> dic
     with HttpStub() as stub:
         _approve(settings, stub.url)
         command(["up", "--only", "outside"])
+        before = _states(command).count("DELIVERED")
         for bundle in bundles:
             command(["outside", "release", Path(bundle).resolve().relative_to(settings.reports_dir.resolve()).as_posix()])
-        delivered = _wait(command, len(bundles))
-        return {"rows_in": len(bundles), "rows_out": delivered, "requests": len(stub.heard)}
+        _wait(command, before + len(bundles))
+        return {"rows_in": len(bundles), "rows_out": len(bundles), "requests": len(stub.heard)}
 
 
-def _wait(command: Command, expected: int) -> int:
+def _states(command: Command) -> list[str]:
+    found = command(["outside", "list", "--target", TARGET, "--limit", "1000"])["deliveries"]
+    return [str(one["state"]) for one in found]
+
+
+def _wait(command: Command, expected: int) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        found = command(["outside", "list", "--target", TARGET, "--limit", "1000"])["deliveries"]
-        states = [one["state"] for one in found]
+        states = _states(command)
         if "DEAD" in states:
             raise Failed("a report could not be delivered: fundwatch outside dead")
         if states.count("DELIVERED") >= expected and "PENDING" not in states:
-            return states.count("DELIVERED")
+            return
         time.sleep(POLL_S)
     raise Failed(f"reports were not delivered within {PATIENCE_S:.0f} s: fundwatch outside list")
 
