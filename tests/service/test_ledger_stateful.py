@@ -176,7 +176,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize()
     def open_accounts(self) -> None:
         """Six accounts of this history's own, and money on one of them."""
-        self.model = Model(f"P01-S{next(numbers)}")
+        self.model, self.opened = Model(f"P01-S{next(numbers)}"), self.now
         self.answered: list[tuple[str, str, dict[str, Any], str]] = []
         self.remembered: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         roles = [(self.model.lenders, "INVESTOR"), (self.model.borrowers, "BORROWERS"), ([self.model.income], "PLATFORM_INCOME")]
@@ -291,8 +291,13 @@ class LedgerMachine(RuleBasedStateMachine):
         account = dice.choice(list(self.model.balance))
         effective, known = (self.now - timedelta(minutes=dice.randint(1, 2_000)) for _ in range(2))
         moments = {"effective_as_of": effective.isoformat(), "known_as_of": known.isoformat()}
-        answer = self.api.balance(account, **moments)
         steps["as-of question"] += 1
+        if min(effective, known) < self.opened:
+            asked = self.api.client.get(f"/v1/accounts/{account}/balance", params=moments).json()
+            if asked.get("code") == "HISTORY_NOT_KEPT":  # and there was nothing to say
+                assert self.model.as_of(account, effective, known) == (0, 0)
+                return
+        answer = self.api.balance(account, **moments)
         assert (answer["balance_minor"], answer["held_minor"]) == self.model.as_of(account, effective, known)
         self.remembered.append((account, moments, answer))
 
