@@ -144,14 +144,16 @@ def test_health_and_version_need_no_key(api: Any) -> None:
 def test_each_role_reads_and_writes_what_its_work_needs_and_no_more(api: Any, database: Any) -> None:
     allowed = {
         "jobs": ["SELECT * FROM night.movement", "SELECT * FROM ledger.seal_state()", "SELECT ledger.clock_now()",
-                 "SELECT * FROM night.customer", "DELETE FROM mart.open_item", "UPDATE run.run SET state = 'ABANDONED'"],
+                 "SELECT * FROM night.customer", "SELECT * FROM ledger.movement",
+                 "DELETE FROM mart.open_item", "UPDATE run.run SET state = 'ABANDONED'"],
         "reader": ["SELECT * FROM mart.current_open_item", "SELECT * FROM run.published", "SELECT name FROM registry.platform"],
         "catalog": ["CREATE TABLE catalog.iceberg_tables (a int)"],
     }  # fmt: skip
     forbidden = {
         "service": ["UPDATE ledger.movement SET amount_minor = 1", "INSERT INTO ledger.balance VALUES (1)",
                     "SELECT * FROM mart.open_item", "UPDATE registry.account SET account_role = 'INVESTOR'"],
-        "jobs": ["SELECT * FROM ledger.movement", "SELECT * FROM api.key", "SELECT ledger.seal_pending(1)"],
+        "jobs": ["UPDATE ledger.movement SET amount_minor = 1", "INSERT INTO ledger.balance VALUES (1)", "SELECT * FROM api.key",
+                 "SELECT * FROM auth.password", "SELECT ledger.seal_pending(1)", "SELECT payments.put_receipt('{}', 'me')"],
         "reader": ["SELECT * FROM registry.party", "INSERT INTO run.projected VALUES (1, now())"],
     }  # fmt: skip
     for role, statements in allowed.items():

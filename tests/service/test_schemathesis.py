@@ -89,7 +89,7 @@ def test_no_request_that_the_document_describes_meets_an_undeclared_answer(wire:
     faults: dict[str, str] = {}
     for found in schema.get_all_operations():
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            _try(found.ok(), wire.url, _headers(wire, who), mode, EXAMPLES if who != "nobody" else 1, faults)
+            _try(found.ok(), wire.url, _headers(wire, who), mode, EXAMPLES if who == "bank" else max(1, EXAMPLES // 2), faults)
     assert not faults, "\n\n".join(f"{name}\n{what}" for name, what in faults.items())
 
 
