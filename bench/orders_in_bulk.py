@@ -7,10 +7,13 @@ removes the home. Bodies are made before the clock starts.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import psutil
 
 from bench import result
@@ -55,6 +58,23 @@ async def _all(port: int, key: str, bodies: list[list[bytes]]) -> float:
     return time.perf_counter() - started
 
 
+def _stream(port: int, key: str) -> float:
+    """Seconds for one stream of as many orders as a caller sends in calls, made while it is sent."""
+    names = ("orders", "movements")
+
+    def lines() -> Iterator[bytes]:
+        for call in range(CALLS):
+            body = json.loads(_body(CALLERS, call))
+            yield b"".join(json.dumps(order).encode() + b"\n" for order in body["orders"])
+
+    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "stream"}
+    started = time.perf_counter()
+    answer = httpx2.post(f"http://127.0.0.1:{port}/v1/orders/stream", content=lines(), headers=headers, timeout=120)
+    *parts, last = [json.loads(line) for line in answer.text.splitlines()]
+    assert last == {"done": True, "lines": CALLS * ORDERS_A_CALL} and all(name in part for part in parts for name in names), last
+    return time.perf_counter() - started
+
+
 def main() -> None:
     """Post all calls, wait for the sealer, write the result."""
     with own_postgres() as settings:
@@ -67,6 +87,7 @@ def main() -> None:
             before = [cpu_seconds(pid) for pid in (service_pid, server.pid)]
             seconds = asyncio.run(_all(port, key, bodies))
             used = [cpu_seconds(pid) - start for pid, start in zip((service_pid, server.pid), before, strict=True)]
+            streamed = CALLS * ORDERS_A_CALL / _stream(port, key)
             memory = psutil.Process(service_pid).memory_info().rss
         verdict = verify(settings.database_url("service"))
         posted = CALLERS * CALLS * ORDERS_A_CALL
@@ -75,6 +96,7 @@ def main() -> None:
             "callers": CALLERS,
             "postings": posted,
             "postings_per_second": round(posted / seconds),
+            "streamed_postings_per_second_one_caller": round(streamed),
             "service_cpu_us": round(used[0] * 1e6 / posted, 1),
             "postgres_cpu_us": round(used[1] * 1e6 / posted, 1),
             "service_memory_mb": round(memory / 1e6),

@@ -43,6 +43,7 @@ from transactional import (
     mandates,
     movement_queries,
     order_queries,
+    order_stream,
     orders,
     people,
     platform_money,
@@ -88,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield {"service": service}
 
     app = Documented(_declared(), lifespan=lifespan)
-    for part in (health, clock, registry, accounts, orders, approvals, day_close):
+    for part in (health, clock, registry, accounts, orders, order_stream, approvals, day_close):
         app.include_router(part.router)
     for part in (login, people, calendars, audit_trail, access_review):
         app.include_router(part.router)

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from transactional.idempotent import KEY_AND_DRY_RUN
 
+LINES = "application/x-ndjson"
 _REF = "#/components/schemas/{name}"
 _MARK = "body-of:"
 _KINDS: dict[str, type[msgspec.Struct]] = {}
@@ -27,6 +28,17 @@ def reading(kind: type[msgspec.Struct]) -> dict[str, Any]:
 def writing(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """Extra of a route that decodes its body as `kind` and answers through `once`: key, dry run and body."""
     return {**KEY_AND_DRY_RUN, **reading(kind)}
+
+
+def writing_lines(name: str, switch: str) -> dict[str, Any]:
+    """Extra of a route that reads one JSON object of schema `name` a line and answers in lines, with a switch in its query."""
+    kept = [*KEY_AND_DRY_RUN["parameters"], {"name": switch, "in": "query", "schema": {"type": "boolean", "default": True}}]
+    lines = {"type": "string", "description": f"One object of {_REF.format(name=name)} a line, without empty lines"}
+    return {
+        "parameters": kept,
+        "requestBody": {"required": True, "content": {LINES: {"schema": lines}}},
+        "responses": {"200": {"description": "One object a line", "content": {LINES: {"schema": {"type": "string"}}}}},
+    }
 
 
 TAGS = {

@@ -17,6 +17,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 
 from transactional.keys import add_key
 
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
 EXAMPLES = int(os.environ.get("FUNDWATCH_SCHEMATHESIS_EXAMPLES", "2"))
 ORDINARY = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
 # fields by whose values a request reaches rows that are there
