@@ -33,6 +33,24 @@ def account_balances() -> Statement:
     )
 
 
+def held_amounts() -> Statement:
+    """View `held_difference`: accounts of which V sets another amount aside than B (B26)."""
+    return Statement(
+        "held_difference",
+        f"""
+        with part as (
+          select s.platform_id, s.currency, s.business_date, s.account_no, s.held_minor as v_minor, 0 as b_minor
+          from virtual_balance s {_ON_DATE}
+          union all
+          select s.platform_id, s.currency, s.business_date, s.account_no, 0, s.held_minor
+          from ledger_balance s {_ON_DATE} where not s.is_control)
+        select platform_id, currency, business_date, account_no, cast(sum(v_minor) as bigint) as v_minor,
+          cast(sum(b_minor) as bigint) as b_minor, cast(sum(v_minor) - sum(b_minor) as bigint) as residual_minor
+        from part group by platform_id, currency, business_date, account_no
+        having sum(v_minor) <> sum(b_minor)""",
+    )
+
+
 def balance_totals() -> list[Statement]:
     """Views `role_total` (book B by role), `virtual_total`, `boundary_total` (B-6), `channel_total` (R4, cumulative)."""
     roles = f"""
@@ -97,7 +115,8 @@ def _effect_term(equation: str, term: str, sign: int, recon_ids: str, book: str)
 def equation_terms() -> Statement:
     """View `equation_term`: every term of every equation per platform, currency and date; Σ sign × amount must be 0.
 
-    B-1: K + in transit − payable − N = S. B-2: S by the double entry = Σ by role. B-6: ΔS = Σ of what crosses the boundary.
+    B-1: K + in transit − payable − N = S + what open items of R5 move on the statement and not in custody.
+    B-2: S by the double entry = Σ by role. B-6: ΔS = Σ of what crosses the boundary.
     PROMISE_1_V: V − B = Σ effects of V − Σ effects of B. PROMISE_1_C: the same for channel and custody, cumulated.
     """
     parts = (
@@ -107,6 +126,8 @@ def equation_terms() -> Statement:
         _role_term("B-1", "W_PAYABLE", -1, "account_role = 'WITHDRAWAL_PAYABLE'"),
         _role_term("B-1", "N", -1, "account_role = 'SUSPENSE'"),
         _role_term("B-1", "S", -1, "not is_control"),
+        _effect_term("B-1", "EFFECTS_S", -1, "'R5'", "S"),
+        _effect_term("B-1", "EFFECTS_B", 1, "'R5'", "B"),
         _role_term("B-2", "S", 1, "is_control", "-closing_minor"),
         _role_term("B-2", "S_LENDER", -1, "account_role = 'INVESTOR'"),
         _role_term("B-2", "S_BORROWER", -1, "account_role = 'BORROWERS'"),
@@ -127,6 +148,7 @@ def equation_terms() -> Statement:
     )
     always = (
         ("B-1", "K", 1), ("B-1", "R_IN_TRANSIT", 1), ("B-1", "W_PAYABLE", -1), ("B-1", "N", -1), ("B-1", "S", -1),
+        ("B-1", "EFFECTS_S", -1), ("B-1", "EFFECTS_B", 1),
         ("B-2", "S", 1), ("B-2", "S_LENDER", -1), ("B-2", "S_BORROWER", -1), ("B-2", "S_GUARANTOR", -1),
         ("B-2", "S_PLATFORM_FUNCTIONAL", -1), ("B-6", "DELTA_S", -1), ("PROMISE_1_V", "S_V", 1),
         ("PROMISE_1_V", "S_B", -1), ("PROMISE_1_V", "EFFECTS_V", -1), ("PROMISE_1_V", "EFFECTS_B", 1),

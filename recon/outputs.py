@@ -9,6 +9,10 @@ from recon.engine import Statement
 from recon.records import KEY, TOTAL_KEY, quoted
 from recon.rules import RuleSet
 
+HELD = ":held"
+"""End of the key of an item about what an account sets aside, not about its balance."""
+ROWS = ":rows"
+"""End of the key of an item about rows of a file, not about the file."""
 WRITTEN = ("match_group", "open_item", "open_item_effect", "recon_carry", "balance_equation")
 _SHA = (
     "substring(sha2({a}.recon_id || '|' || {a}.platform_id || '|' || {a}.currency || '|' || {a}.match_key || '|' "
@@ -31,9 +35,19 @@ def break_rule_view(rules: RuleSet) -> Statement:
     return Statement("break_rule", f"select * from (values {rows}) as t(code, severity, suggested_action)")
 
 
-def imbalances(rules: RuleSet) -> list[Statement]:
-    """Views `account_item` (B20) and `equation_item` (B21) with their opening dates and sentences."""
-    r6, r7 = rules.control_versions["R6"], rules.control_versions["R7"]
+def _severity(rules: RuleSet) -> str:
+    """Severity of item `e` of rule `b`: that of its kind where the code has one."""
+    special = " ".join(
+        f"when e.code = '{entry.code}' and e.kind = {quoted(kind)} then '{severity}'"
+        for entry in rules.breaks
+        for kind, severity in entry.of_kind
+    )
+    return f"case {special} else b.severity end" if special else "b.severity"
+
+
+def account_imbalances(rules: RuleSet) -> list[Statement]:
+    """Views `account_item` (B20) and `held_item` (B26) with their opening dates and sentences."""
+    r6 = rules.control_versions["R6"]
     accounts = f"""
         select 'R6' as recon_id, platform_id, currency, account_no as match_key, business_date, account_no, residual_minor,
           'B20' as code, '{r6}' as rule_version,
@@ -41,18 +55,30 @@ def imbalances(rules: RuleSet) -> list[Statement]:
             || '; open items explain ' || cast(effect_minor as string) || ' of the difference, '
             || cast(residual_minor as string) || ' stays unexplained (minor units of ' || currency || ')' as explanation
         from account_difference"""
+    held = f"""
+        select 'R6' as recon_id, platform_id, currency, account_no || '{HELD}' as match_key, business_date, account_no,
+          residual_minor, 'B26' as code, '{r6}' as rule_version,
+          'R6@{r6} B26: V sets ' || cast(v_minor as string) || ' aside, B ' || cast(b_minor as string)
+            || ' (minor units of ' || currency || ')' as explanation
+        from held_difference"""
+    return [
+        Statement("account_imbalance", accounts),
+        islands("account_item", "account_imbalance"),
+        Statement("held_imbalance", held),
+        islands("held_item", "held_imbalance"),
+    ]
+
+
+def equation_imbalances(rules: RuleSet) -> list[Statement]:
+    """View `equation_item` (B21): equations that do not hold, with their opening dates and sentences."""
+    r7 = rules.control_versions["R7"]
     equations = f"""
         select 'R7' as recon_id, platform_id, currency, equation as match_key, business_date,
           cast(null as string) as account_no, residual_minor, 'B21' as code, '{r7}' as rule_version,
           'R7@{r7} B21: equation ' || equation || ' leaves ' || cast(residual_minor as string) || ' (minor units of '
             || currency || ') after all open items' as explanation
         from equation_residual where residual_minor <> 0"""
-    return [
-        Statement("account_imbalance", accounts),
-        islands("account_item", "account_imbalance"),
-        Statement("equation_imbalance", equations),
-        islands("equation_item", "equation_imbalance"),
-    ]
+    return [Statement("equation_imbalance", equations), islands("equation_item", "equation_imbalance")]
 
 
 def item_effects() -> Statement:
@@ -71,8 +97,11 @@ def item_effects() -> Statement:
 
 
 def _record_items() -> str:
-    one = "{k}_kind || ' ' || i.{k}_debit || ' > ' || i.{k}_credit || ' ' || cast(i.{k}_minor as string)"
-    left, right = ("i." + one.format(k=side) for side in ("left", "right"))
+    one = (
+        "i.{k}_kind || case when i.{k}_kind = '' then '' else ' ' end || case when i.{k}_debit || i.{k}_credit = '' then '' "
+        "else i.{k}_debit || ' > ' || i.{k}_credit || ' ' end || cast(i.{k}_minor as string)"
+    )
+    left, right = (one.format(k=side) for side in ("left", "right"))
     counts = (
         "i.left_book || ' has ' || cast(i.n_left as string) || ' records of ' || cast(i.left_minor as string) || ' in all, ' "
         "|| i.right_book || ' has ' || cast(i.n_right as string) || ' of ' || cast(i.right_minor as string)"
@@ -92,7 +121,8 @@ def _record_items() -> str:
           end || ' (minor units of ' || i.currency || ')'
             || case when i.outcome = i.timing then '; it lies within ' || cast(i.window_minutes as string)
             || ' minutes of the cut-off, so the other side may come with the next date' else '' end as explanation,
-          n.label as nearest_candidate, t.evidence
+          n.label as nearest_candidate, t.evidence,
+          split_part(coalesce(i.left_kind, i.right_kind), '/', 1) as kind, i.after_working_days
         from item_day i
         join item_detail t on t.item_id = i.item_id and t.business_date = i.business_date
         left join nearest n on n.item_id = i.item_id and n.business_date = i.business_date"""
@@ -103,7 +133,7 @@ def _control_items(view: str) -> str:
         select a.platform_id, a.business_date, {_SHA.format(a="a")} as item_id, a.recon_id, a.code, a.code as opened_code,
           a.match_key, a.account_no, a.currency, abs(a.residual_minor) as amount_minor, a.opened_on,
           a.opened_on as account_date, a.rule_version, a.explanation, cast(null as string) as nearest_candidate,
-          '{{"balance":["' || a.match_key || '"]}}' as evidence
+          '{{"balance":["' || a.match_key || '"]}}' as evidence, '' as kind, -1 as after_working_days
         from {view} a"""
 
 
@@ -114,7 +144,7 @@ def _file_items(version: str) -> str:
           'B24' as opened_code, f.match_key, cast(null as string) as account_no, f.currency, 0 as amount_minor, f.opened_on,
           f.opened_on as account_date, '{version}' as rule_version,
           'R9@{version} B24: file ' || f.match_key || ' is not accepted: ' || f.reason as explanation,
-          cast(null as string) as nearest_candidate, f.evidence
+          cast(null as string) as nearest_candidate, f.evidence, '' as kind, -1 as after_working_days
         from (
           select 'R9' as recon_id, platform_id, business_date, '' as currency, {key} as match_key,
             business_date as opened_on, min(coalesce(reason_code, state) || coalesce(', ' || reason, '')) as reason,
@@ -125,22 +155,48 @@ def _file_items(version: str) -> str:
           having max(case when {IS_SETTLED} then 1 else 0 end) = 0) f"""
 
 
+def _row_items(version: str) -> str:
+    """Rows of an accepted file that stay in quarantine (B25), one item a file."""
+    key = f"q.sender_id || '/' || q.platform_id || '.' || q.file_kind || '{ROWS}'"
+    place = "translate(file_name, '\"' || chr(92), '__') || ':' || cast(line_no as string)"
+    return f"""
+        select f.platform_id, f.business_date, {_SHA.format(a="f")} as item_id, f.recon_id, 'B25' as code,
+          'B25' as opened_code, f.match_key, cast(null as string) as account_no, f.currency, 0 as amount_minor, f.opened_on,
+          f.opened_on as account_date, '{version}' as rule_version,
+          'R9@{version} B25: ' || cast(f.rows as string) || ' rows are in quarantine, the first: ' || f.first_reason
+            as explanation,
+          cast(null as string) as nearest_candidate, f.evidence, '' as kind, -1 as after_working_days
+        from (
+          select 'R9' as recon_id, q.platform_id, q.business_date, '' as currency, {key} as match_key,
+            q.business_date as opened_on, count(distinct line_no) as rows,
+            substring(min(lpad(cast(line_no as string), 12, '0') || 'line ' || cast(line_no as string) || ', ' || column_name
+              || ': ' || reason), 13) as first_reason,
+            '{{"file":["' || min({place}) || '"]}}' as evidence
+          from quarantine_row q
+          join complete_date d on d.platform_id = q.platform_id and d.business_date = q.business_date
+          group by q.platform_id, q.business_date, q.sender_id, q.file_kind) f"""
+
+
 def open_item(rules: RuleSet, run_id: int) -> Statement:
     """View `out_open_item`: one row per item and date on which it is open, with severity and age in working days."""
     every = " union all ".join(
         (
             _record_items(),
             _control_items("account_item"),
+            _control_items("held_item"),
             _control_items("equation_item"),
             _file_items(rules.control_versions["R9"]),
+            _row_items(rules.control_versions["R9"]),
         )
     )
     source = f"""
-        select e.*, b.severity, b.suggested_action, now_day.working_ordinal - then_day.working_ordinal as age_working_days
+        select e.*, {_severity(rules)} as severity, b.suggested_action,
+          now_day.working_ordinal - then_day.working_ordinal as age_working_days
         from ({every}) e
         join break_rule b on b.code = e.code
         join calendar_day now_day on now_day.business_date = e.business_date
-        join calendar_day then_day on then_day.business_date = e.account_date"""
+        join calendar_day then_day on then_day.business_date = e.account_date
+        where now_day.working_ordinal - then_day.working_ordinal > e.after_working_days"""
     return contract("open_item", source, run_id)
 
 
@@ -197,6 +253,8 @@ def recon_carry(run_id: int) -> Statement:
           and w.currency = i.currency and w.match_key = i.match_key
         union all
         select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from account_item
+        union all
+        select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from held_item
         union all
         select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from equation_item
         union all

@@ -7,17 +7,20 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from domain.calendars import Calendar
-from recon import balances, outputs, records, timeline
+from recon import balances, cash, outputs, platform_orders, records, timeline
 from recon.engine import Statement
 from recon.rules import RuleSet
 
 INPUTS = (
     "file_control",
+    "quarantine_row",
+    "platform_order",
     "virtual_posting",
     "virtual_balance",
     "channel_order",
     "bank_statement_line",
     "ledger_movement",
+    "ledger_order",
     "ledger_balance",
 )
 """Lake tables read for the run's dates; besides them the views `carried` and `match_history` of earlier dates."""
@@ -58,6 +61,13 @@ def statements(rules: RuleSet, scope: Scope) -> list[Statement]:
         records.complete_dates(),
         records.control_accounts(),
         *records.carried_records(),
+        platform_orders.request_parts(),
+        platform_orders.order_records(),
+        platform_orders.request_records(),
+        *platform_orders.pending_records(),
+        cash.cash_movements(),
+        cash.statement_entries(),
+        cash.channel_records(),
         records.records(rules),
         *records.key_groups(),
         records.open_records(rules),
@@ -72,12 +82,13 @@ def statements(rules: RuleSet, scope: Scope) -> list[Statement]:
         timeline.details(),
         timeline.candidates(),
         balances.account_balances(),
+        balances.held_amounts(),
         *balances.balance_totals(),
-        *outputs.imbalances(rules)[:2],
+        *outputs.account_imbalances(rules),
         outputs.item_effects(),
         balances.equation_terms(),
         balances.residuals(),
-        *outputs.imbalances(rules)[2:],
+        *outputs.equation_imbalances(rules),
         outputs.open_item(rules, run_id),
         outputs.open_item_effect(run_id),
         outputs.match_group(rules, run_id),

@@ -37,12 +37,12 @@ def rule_view(rules: RuleSet) -> Statement:
                 rule.breaks.timing,
             )
         )
-        + f", {rule.window_minutes})"
+        + f", {rule.window_minutes}, {rule.after_working_days})"
         for rule in rules.records
     )
     columns = (
         "recon_id, rule_version, left_book, right_book, left_only, right_only, left_repeats, right_repeats, both_repeat, "
-        "timing, window_minutes"
+        "timing, window_minutes, after_working_days"
     )
     return Statement("record_rule", f"select * from (values {rows}) as t({columns})")
 

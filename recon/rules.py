@@ -13,7 +13,7 @@ from domain.errors import BadInput
 from domain.vocabulary import Severity
 
 FOLDER = Path(__file__).parent / "rules"
-ATTRIBUTES = {"movement type": "kind", "accounts": "account", "amount": "amount"}
+ATTRIBUTES = {"status": "status", "movement type": "kind", "accounts": "account", "amount": "amount"}
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,18 @@ class RecordRule:
     breaks: Breaks
     tolerance_minor: int
     window_minutes: int
+    after_working_days: int = -1
+    """A one-sided key is an open item only when it is older than so many working days (-1: at once)."""
 
 
 @dataclass(frozen=True)
 class BreakRule:
-    """Default severity of a code and what to do about it."""
+    """Default severity of a code, other severities by the kind of record, and what to do about it."""
 
     code: str
     severity: Severity
     action: str
+    of_kind: tuple[tuple[str, Severity], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,14 +103,26 @@ def record_rule(content: dict[str, Any], name: str) -> RecordRule:
             breaks=Breaks(**content["breaks"]),
             tolerance_minor=content["tolerance_minor"],
             window_minutes=content["window_minutes"],
+            after_working_days=content.get("after_working_days", -1),
         )
     except (KeyError, TypeError) as error:
         raise BadInput(f"rule {name}: missing or unknown field {error}") from error
-    if {attribute for attribute, _ in compare} != set(ATTRIBUTES.values()):
-        raise BadInput(f"rule {name}: every one of {', '.join(ATTRIBUTES)} must be compared, promise 1 needs them all")
+    if unseen := _attributes(rule) - {attribute for attribute, _ in compare}:
+        raise BadInput(f"rule {name}: {', '.join(sorted(unseen))} must be compared, promise 1 needs all that its sides have")
     if type(rule.tolerance_minor) is not int or rule.tolerance_minor < 0 or type(rule.window_minutes) is not int:
         raise BadInput(f"rule {name}: tolerance_minor and window_minutes are whole numbers, not negative")
     return rule
+
+
+def _attributes(rule: RecordRule) -> set[str]:
+    """What the sides of a rule have; an attribute that is one constant for all records cannot differ."""
+    sides = (rule.left, rule.right)
+    found = {"amount"}
+    if not all(side.kind.startswith("'") for side in sides):
+        found.add("kind")
+    if not all(text.startswith("'") for side in sides for text in (side.debit, side.credit)):
+        found.add("account")
+    return found
 
 
 @cache
@@ -118,7 +133,13 @@ def load_rules(folder: Path = FOLDER) -> RuleSet:
     """
     records = tuple(record_rule(_read(path), path.name) for path in sorted(folder.glob("R*.yaml")))
     breaks = tuple(
-        BreakRule(code, Severity(entry["severity"]), entry["action"]) for code, entry in _read(folder / "breaks.yaml").items()
+        BreakRule(
+            code,
+            Severity(entry["severity"]),
+            entry["action"],
+            tuple((kind, Severity(word)) for kind, word in entry.get("of_kind", {}).items()),
+        )
+        for code, entry in _read(folder / "breaks.yaml").items()
     )
     known = {entry.code for entry in breaks}
     for rule in records:

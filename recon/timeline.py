@@ -11,7 +11,8 @@ from recon.records import KEY, TOTAL_KEY
 from recon.rules import RuleSet
 
 _DIFFERS = {
-    "kind": "s.left_kind <> s.right_kind",
+    "status": "split_part(s.left_kind, '/', 2) <> split_part(s.right_kind, '/', 2)",
+    "kind": "split_part(s.left_kind, '/', 1) <> split_part(s.right_kind, '/', 1)",
     "account": "(s.left_debit <> s.right_debit or s.left_credit <> s.right_credit)",
     "amount": "abs(s.left_minor - s.right_minor) > {tolerance}",
 }
@@ -92,6 +93,7 @@ def outcomes(rules: RuleSet) -> Statement:
         "key_outcome",
         f"""
         select s.*, r.rule_version, r.left_book, r.right_book, r.left_repeats, r.right_repeats, r.timing, r.window_minutes,
+          r.after_working_days,
           case
             when s.n_left > 1 and s.n_right > 1 then r.both_repeat
             when s.n_left > 1 then r.left_repeats
@@ -102,6 +104,7 @@ def outcomes(rules: RuleSet) -> Statement:
             else case {compared} end
           end as outcome,
           concat_ws(', ',
+            case when {_DIFFERS["status"]} then 'status' end,
             case when {_DIFFERS["kind"]} then 'movement type' end,
             case when {_DIFFERS["account"]} then 'accounts' end,
             case when s.left_minor <> s.right_minor then 'amount' end) as differs
@@ -210,7 +213,8 @@ def details() -> Statement:
         "item_detail",
         f"""
         select item_id, business_date,
-          coalesce(max({account}) filter (where side = 'L'), max({account}) filter (where side = 'R')) as account_no,
+          nullif(nullif(coalesce(max({account}) filter (where side = 'L'), max({account}) filter (where side = 'R')), ''),
+            'SPECIAL_ACCOUNT') as account_no,
           '{{' || {evidence("left_book", "L")} || ',' || {evidence("right_book", "R")} || '}}' as evidence,
           '["' || array_join(array_sort(array_agg(side || '|' || cast(record_date as string) || '|' || kind || '|'
             || debit_account_no || '|' || credit_account_no || '|' || cast(amount_minor as string) || '|' || source || '|'

@@ -9,18 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from random import Random
 
 from domain.vocabulary import FileKind, MovementType, OrderType
+from simulator import faults_of_cash, faults_of_ledger, faults_of_orders
 from simulator.answer_key import KeyItem
 from simulator.bank_day import CUTOFF_WINDOW, closes_at, opens_at
 from simulator.fault_places import DAY, Places, amount_of
+from simulator.fault_rows import free_channel_rows, insert_after, remove, row_of
 from simulator.file_format import Damage, Row
 from simulator.files import FIRST_SEQ, Feeds, batch_no, settle_channel
 from simulator.parameters import CURRENCY, PAYMENT_COMPANY, WorldParameters
 from simulator.state import PlatformState
 
-CODES = ("B24", "B14", "B20", "B01", "B02", "B04", "B08", "B12")
+CODES = (
+    "B24", "B14", "B20", "B01", "B02", "B04", "B08", "B12", "B05", "B07", "B26", "B03", "B06", "B13", "B16", "B10", "B11", "B21",
+    "B22", "B25", "B27",
+)  # fmt: skip
 """In the order of planting: the ones that need most room first."""
 BREAKABLE = (FileKind.POSTINGS, FileKind.BALANCES, FileKind.CHANNEL, FileKind.STATEMENT)
 PHANTOM_FROM = 90_000
@@ -55,6 +61,19 @@ class Planter:
             "B04": self._plant_amount,
             "B08": self._plant_duplicate,
             "B12": self._plant_channel_only,
+            "B05": partial(faults_of_ledger.plant_account, self),
+            "B07": partial(faults_of_ledger.plant_type, self),
+            "B26": partial(faults_of_ledger.plant_held, self),
+            "B03": partial(faults_of_orders.plant_without_cash, self),
+            "B06": self._plant_status,
+            "B13": partial(faults_of_orders.plant_stuck, self),
+            "B16": partial(faults_of_orders.plant_split, self),
+            "B10": partial(faults_of_cash.plant_channel_twice, self),
+            "B11": partial(faults_of_cash.plant_channel_lost, self),
+            "B21": partial(faults_of_cash.plant_total, self),
+            "B22": partial(faults_of_cash.plant_settlement, self),
+            "B25": partial(faults_of_ledger.plant_bad_row, self),
+            "B27": partial(faults_of_cash.plant_unknown_entry, self),
         }
         # one of each code before the second of any, so that a small world has some of all
         for number in range(wanted):
@@ -63,7 +82,17 @@ class Planter:
         settle_channel(self.places.feeds, self.platform_id)
         return self.items
 
-    def _note(self, code: str, day: date, recon_id: str, match_key: str, what: str, cured_on: date | None = None) -> None:
+    @property
+    def dates(self) -> set[tuple[date, str]]:
+        """Dates on which faults open, with their codes."""
+        return {(item.business_date, item.code) for item in self.items}
+
+    def new_request_no(self, day: date) -> str:
+        """Number of a request that exists in one book only."""
+        return f"{self.platform_id}-{day:%Y%m%d}-{PHANTOM_FROM + len(self.items):05d}"
+
+    def note(self, code: str, day: date, recon_id: str, match_key: str, what: str, cured_on: date | None = None) -> None:
+        """Write the one item that a fault must raise into the key."""
         fault_id = f"{self.platform_id}-{code}-{sum(item.code == code for item in self.items) + 1:02d}"
         self.items.append(KeyItem(fault_id, code, self.platform_id, day, recon_id, match_key, cured_on, what))
 
@@ -74,7 +103,7 @@ class Planter:
         feed = self.places.feeds[day, BREAKABLE[(self.variant + self.variant // len(damages)) % len(BREAKABLE)]]
         self.variant += 1
         feed.damage = damage
-        self._note("B24", day, "R9", feed.match_key, f"{feed.kind} file: {damage}")
+        self.note("B24", day, "R9", feed.match_key, f"{feed.kind} file: {damage}")
 
     def _plant_timing(self, number: int) -> bool:
         """B14: a recharge that the bank books just after the cut-off is listed by the platform or channel a date earlier."""
@@ -101,26 +130,23 @@ class Planter:
         row["txn_at"] = self._before_midnight(day, str(row["txn_at"]))
         row["settlement_batch_no"] = batch_no(self.platform_id, day)
         self.places.rows(day, FileKind.CHANNEL).append(row)
-        self._note("B14", day, "R4", str(row["request_no"]), "channel lists a recharge before the bank's cut-off", day + DAY)
+        self.note("B14", day, "R4", str(row["request_no"]), "channel lists a recharge before the bank's cut-off", day + DAY)
         return True
 
     def _list_in_platform(self, day: date, request_no: str) -> bool:
-        posting = self._row_of(day + DAY, FileKind.POSTINGS, request_no)
+        posting = row_of(self.places, day + DAY, FileKind.POSTINGS, request_no)
         if not self.places.shift(day, day, posting, amount_of(posting)):
             return False
         for kind, row, column in (
             (FileKind.POSTINGS, posting, "txn_at"),
-            (FileKind.ORDERS, self._row_of(day + DAY, FileKind.ORDERS, request_no), "created_at"),
+            (FileKind.ORDERS, row_of(self.places, day + DAY, FileKind.ORDERS, request_no), "created_at"),
         ):
             self.places.rows(day + DAY, kind).remove(row)
             row[column] = self._before_midnight(day, str(row[column]))
             self.places.rows(day, kind).append(row)
         key = f"{request_no}#{posting['seq']}"
-        self._note("B14", day, "R3", key, "platform lists a recharge before the bank's cut-off", day + DAY)
+        self.note("B14", day, "R3", key, "platform lists a recharge before the bank's cut-off", day + DAY)
         return True
-
-    def _row_of(self, day: date, kind: FileKind, request_no: str) -> Row:
-        return next(row for row in self.places.rows(day, kind) if row["request_no"] == request_no)
 
     def _plant_balance(self, number: int) -> bool:
         """B20: one closing balance is wrong on one date, without a posting."""
@@ -134,7 +160,7 @@ class Planter:
                 delta = self.rng.randrange(1, 50_000)
                 row["closing_minor"] = amount_of(row, "closing_minor") + delta
                 self.places.used_accounts.add(account)
-                self._note("B20", day, "R6", account, f"closing balance off by {delta}", day + DAY)
+                self.note("B20", day, "R6", account, f"closing balance off by {delta}", day + DAY)
                 return True
         return False
 
@@ -152,38 +178,30 @@ class Planter:
                 amount = amount_of(model) // 2 + self.rng.randrange(1, 20_000)
                 if not self.places.shift(day, self.parameters.end, model, amount):
                     continue
-                request_no = f"{self.platform_id}-{day:%Y%m%d}-{PHANTOM_FROM + len(self.items):05d}"
-                order = self._row_of(day, FileKind.ORDERS, str(model["request_no"]))
+                request_no = self.new_request_no(day)
+                order = row_of(self.places, day, FileKind.ORDERS, str(model["request_no"]))
                 changes: Row = {"request_no": request_no, "amount_minor": amount}
-                self._insert_after(day, FileKind.POSTINGS, model, {**model, **changes, "seq": FIRST_SEQ})
-                self._insert_after(day, FileKind.ORDERS, order, {**order, **changes})
+                insert_after(self.places, day, FileKind.POSTINGS, model, {**model, **changes, "seq": FIRST_SEQ})
+                insert_after(self.places, day, FileKind.ORDERS, order, {**order, **changes})
                 self.places.take(request_no, self.places.accounts_of(model))
                 what = f"platform's {model['movement_type']} is unknown to the bank"
-                self._note("B01", day, "R3", f"{request_no}#{FIRST_SEQ}", what)
+                self.note("B01", day, "R3", f"{request_no}#{FIRST_SEQ}", what)
                 return True
         return False
-
-    def _insert_after(self, day: date, kind: FileKind, after: Row, row: Row) -> None:
-        rows = self.places.rows(day, kind)
-        rows.insert(next(index for index, other in enumerate(rows) if other is after) + 1, row)
-
-    def _remove(self, day: date, kind: FileKind, row: Row) -> None:
-        rows = self.places.rows(day, kind)
-        del rows[next(index for index, other in enumerate(rows) if other is row)]
 
     def _plant_lost_posting(self, number: int) -> bool:
         """B02: one line of the platform's ledger is missing."""
         return self._change_posting("B02", "platform's ledger lacks the posting", lambda row: -amount_of(row), self._lose)
 
     def _lose(self, day: date, row: Row, delta_minor: int) -> None:
-        self._remove(day, FileKind.POSTINGS, row)
+        remove(self.places, day, FileKind.POSTINGS, row)
 
     def _plant_duplicate(self, number: int) -> bool:
         """B08: one line of the platform's ledger stands there twice."""
         return self._change_posting("B08", "platform's ledger has the posting twice", amount_of, self._double)
 
     def _double(self, day: date, row: Row, delta_minor: int) -> None:
-        self._insert_after(day, FileKind.POSTINGS, row, dict(row))
+        insert_after(self.places, day, FileKind.POSTINGS, row, dict(row))
 
     def _plant_amount(self, number: int) -> bool:
         """B04: the amount differs, in the platform's ledger or in the channel's list."""
@@ -208,38 +226,27 @@ class Planter:
                 key = f"{row['request_no']}#{row['seq']}"
                 self.places.take(str(row["request_no"]), self.places.accounts_of(row))
                 change(day, row, delta)
-                self._note(code, day, "R3", key, f"{what} ({row['movement_type']})")
+                self.note(code, day, "R3", key, f"{what} ({row['movement_type']})")
                 return True
         return False
 
-    def _free_channel_row(self) -> tuple[date, Row] | None:
-        for day in self.places.quiet_nights():
-            rows = list(self.places.rows(day, FileKind.CHANNEL))
-            self.rng.shuffle(rows)
-            for row in rows:
-                free = self.places.is_free(str(row["request_no"]), [str(row["account_no"])])
-                quiet = self.places.in_quiet_hours(day, str(row["txn_at"]))
-                if free and quiet and row["order_type"] == OrderType.RECHARGE:
-                    return day, row
-        return None
-
     def _plant_channel_amount(self) -> bool:
-        place = self._free_channel_row()
+        place = next(free_channel_rows(self.places), None)
         if place is None:
             return False
         day, row = place
         row["amount_minor"] = amount_of(row) + self._amount_error(row)
         self.places.take(str(row["request_no"]), [str(row["account_no"])])
-        self._note("B04", day, "R4", str(row["request_no"]), "channel's amount differs from the bank's")
+        self.note("B04", day, "R4", str(row["request_no"]), "channel's amount differs from the bank's")
         return True
 
     def _plant_channel_only(self, number: int) -> bool:
         """B12: the channel took a customer's money that the bank never credited."""
-        place = self._free_channel_row()
+        place = next(free_channel_rows(self.places), None)
         if place is None:
             return False
         day, model = place
-        request_no = f"{self.platform_id}-{day:%Y%m%d}-{PHANTOM_FROM + len(self.items):05d}"
+        request_no = self.new_request_no(day)
         row: Row = {
             **model,
             "channel_order_no": f"{PAYMENT_COMPANY}-{request_no}",
@@ -247,10 +254,14 @@ class Planter:
             "amount_minor": amount_of(model) + self.rng.randrange(1, 10_000),
             "currency": CURRENCY,
         }
-        self._insert_after(day, FileKind.CHANNEL, model, row)
+        insert_after(self.places, day, FileKind.CHANNEL, model, row)
         self.places.take(request_no, [str(model["account_no"])])
-        self._note("B12", day, "R4", request_no, "channel's recharge is unknown to the bank")
+        self.note("B12", day, "R4", request_no, "channel's recharge is unknown to the bank")
         return True
+
+    def _plant_status(self, number: int) -> bool:
+        """B06: the platform, or the channel, calls failed what was executed."""
+        return faults_of_cash.plant_channel_status(self) if number % 2 else faults_of_orders.plant_status(self)
 
 
 def plant_faults(state: PlatformState, feeds: Feeds, parameters: WorldParameters, variant: int) -> list[KeyItem]:
