@@ -163,9 +163,14 @@ def _execute(settings: Settings, run: Run, step: Step, spark: SparkSession | Non
         result: StepResult = module.run_without_spark(run, settings, [each.name for each in _before_publish()])
         if step.name == "publish" and run.known_as_of is None:
             from transactional.adjustments import verify_published
+            from transactional.breaks import review_published
 
-            # what people adjusted is judged by the very night that was just published; a night later judges again
-            return replace(result, detail={**result.detail, "adjustments": verify_published(settings, run.run_id)})
+            # what people adjusted and said is judged by the very night that was just published; a night later judges again
+            judged = {
+                "adjustments": verify_published(settings, run.run_id),
+                "breaks": review_published(settings, run.run_id),
+            }
+            return replace(result, detail={**result.detail, **judged})
         return result
     from lake.content import contents
     from lake.tables import TABLES

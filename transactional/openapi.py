@@ -68,6 +68,7 @@ TAGS = {
     "withdrawals": "Withdrawals from the question to the payout or its return.",
     "platform money": "Urgent payments, marketing and service fees of platforms.",
     "receipts": "Receipts without a known owner; interest, charges and taxes of the special accounts.",
+    "breaks": "Open items of the reconciliation, what people say of them, and their history over runs.",
     "adjustments": "Corrections by two people, with the customer's consent for debits.",
     "legal holds": "Freezes by courts, deaths, dormancy.",
     "outside": "Deliveries to other systems, and what core banking answers.",

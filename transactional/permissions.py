@@ -43,6 +43,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "decide_adjustment": frozenset({"finance"}),
     # who looks into a break: that person is no checker of its adjustments
     "assign_break": frozenset({"officer", "checker"}),
+    # what one says of a break: looked into, put right, open again
+    "work_breaks": frozenset({"officer", "checker", "finance"}),
     # what goes out to platforms, core banking, gateways; sending it again and passing over what is dead
     "see_deliveries": _DESK | {"finance", "admin"},
     "replay_deliveries": frozenset({"officer", "checker", "admin"}),

@@ -49,6 +49,7 @@ WHOLE = (
     "work.kind",
     "work.adjustment_reason",
     "work.adjustment_transition",
+    "work.break_transition",
 )
 # columns of a table digested whole that the service changes, and that no digest holds
 MOVING = {"ledger.clock": ("now_at",)}
