@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Database = psycopg.Connection[TupleRow]
 
-EVERY_DATE = ("open_item", "open_item_effect", "file_control", "balance_equation", "indicator")
+EVERY_DATE = ("open_item", "open_item_effect", "file_control", "balance_equation", "recon_summary", "indicator")
 LAST_DATE_ONLY = ("loan_snapshot", "score")
 
 # sums that pages read instead of the rows: made of exactly the rows just copied

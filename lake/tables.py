@@ -243,6 +243,12 @@ _ALL = (
         "match_key",
     ),
     _table(
+        "recon_summary",
+        "recon_id string, currency string, matched bigint, matched_minor bigint, open_items bigint",
+        "recon_id",
+        "currency",
+    ),
+    _table(
         "balance_equation",
         "equation string, currency string, term string, amount_minor bigint, is_residual boolean",
         "equation",

@@ -13,7 +13,7 @@ HELD = ":held"
 """End of the key of an item about what an account sets aside, not about its balance."""
 ROWS = ":rows"
 """End of the key of an item about rows of a file, not about the file."""
-WRITTEN = ("match_group", "open_item", "open_item_effect", "recon_carry", "balance_equation")
+WRITTEN = ("match_group", "open_item", "open_item_effect", "recon_carry", "balance_equation", "recon_summary")
 _SHA = (
     "substring(sha2({a}.recon_id || '|' || {a}.platform_id || '|' || {a}.currency || '|' || {a}.match_key || '|' "
     "|| cast({a}.opened_on as string), 256), 1, 32)"
@@ -224,6 +224,19 @@ def match_group(rules: RuleSet, run_id: int) -> Statement:
         from item_event i join record_rule r on r.recon_id = i.recon_id
         where i.outcome = 'MATCHED' and i.event_date = i.matched_on and i.matched_before is null"""
     return contract("match_group", source, run_id)
+
+
+def recon_summary(run_id: int) -> Statement:
+    """View `out_recon_summary`: per comparison, currency and date the events that matched, their amount, and the open items."""
+    source = """
+        select platform_id, business_date, recon_id, currency, sum(matched) as matched, sum(amount_minor) as matched_minor,
+          sum(is_open) as open_items
+        from (
+          select platform_id, business_date, recon_id, currency, 1 as matched, amount_minor, 0 as is_open from out_match_group
+          union all
+          select platform_id, business_date, recon_id, currency, 0, 0, 1 from out_open_item) m
+        group by platform_id, business_date, recon_id, currency"""
+    return contract("recon_summary", source, run_id)
 
 
 def balance_equation(run_id: int) -> Statement:

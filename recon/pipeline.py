@@ -92,6 +92,7 @@ def statements(rules: RuleSet, scope: Scope) -> list[Statement]:
         outputs.open_item(rules, run_id),
         outputs.open_item_effect(run_id),
         outputs.match_group(rules, run_id),
+        outputs.recon_summary(run_id),
         outputs.balance_equation(run_id),
         outputs.recon_carry(run_id),
     ]

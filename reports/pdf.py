@@ -33,26 +33,31 @@ _CHART_SIZE = (660, 280)
 
 def pdf(figure_set: FigureSet, figures_json: bytes, consistency: list[Result], version: int, language: str) -> bytes:
     """The unsigned document with `figures_json` attached; ServiceMissing when Pango or the Chinese font is not installed."""
-    weasyprint = _weasyprint()
     at = datetime.fromisoformat(figure_set["known_as_of"]).astimezone(UTC)
+    html = page(figure_set, consistency, version, language)
+    return drawn(html, figures_json, FIGURES, at, language)
+
+
+def drawn(html: str, attached: bytes, name: str, at: datetime, language: str) -> bytes:
+    """A page as PDF/A-3a with the document it was made from attached; the same input gives the same bytes."""
+    weasyprint = _weasyprint()
     attachment = weasyprint.Attachment(
-        string=figures_json,
-        name=FIGURES,
+        string=attached,
+        name=name,
         description="figure set",
         relationship="Data",
         created=at,
         modified=at,
     )
-    html = page(figure_set, consistency, version, language)
     nothing_from_outside = weasyprint.urls.URLFetcher(allowed_protocols={"data"}, fail_on_errors=True)
     options = {
         "pdf_variant": VARIANT,
         "attachments": [attachment],
-        "pdf_identifier": sha256(figures_json + language.encode()).digest()[:16],
+        "pdf_identifier": sha256(attached + language.encode()).digest()[:16],
     }
-    drawn = weasyprint.HTML(string=html, url_fetcher=nothing_from_outside).render(**options)
-    content: bytes = drawn.write_pdf(**options)
-    if any(FONT not in font.family for font in drawn.fonts.values()):
+    pages = weasyprint.HTML(string=html, url_fetcher=nothing_from_outside).render(**options)
+    content: bytes = pages.write_pdf(**options)
+    if any(FONT not in font.family for font in pages.fonts.values()):
         raise ServiceMissing(f"the font {FONT} is not installed; run: sudo apt-get install -y {FONT_PACKAGE}")
     return content
 

@@ -49,6 +49,7 @@ from transactional import (
     people,
     platform_money,
     receipts,
+    reconciliation,
     registry,
     registry_checks,
     registry_onboarding,
@@ -100,7 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     for part in (limits, loan_money, loan_instructions, platform_money, receipts, advances, withdrawals):
         app.include_router(part.router)
-    for part in (breaks, adjustments, consents, legal_holds, legal_holds_dormancy):
+    for part in (breaks, reconciliation, adjustments, consents, legal_holds, legal_holds_dormancy):
         app.include_router(part.router)
     for part in (order_queries, movement_queries, holds_queries, statements, customer_statement):
         app.include_router(part.router)

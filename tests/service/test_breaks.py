@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from domain.errors import BadInput
+from reports import reconciliation
+from reports.pdf_signature import attachment, faults
+from reports.signing import signer
 from tests.service.adjusting import ACCOUNT, ITEM, NEXT_NIGHT, NIGHT, PUBLISHED, Desk
 from transactional.breaks import review_published
 
@@ -211,3 +219,70 @@ def test_bad_words_and_unknown_items_are_refused_and_write_nothing(desk: Desk) -
     assert refused(moved(desk, "INVESTIGATING", item="ee" * 16)) == (404, "BREAK_NOT_FOUND")
     assert refused(moved(desk, "INVESTIGATING", by="vera", role="viewer")) == (403, "NOT_PERMITTED")
     assert desk.api.rows("SELECT count(*) FROM work.break_event") == before
+
+
+def _report(desk: Desk, day: str = PUBLISHED, platform: str = "P01", by: dict[str, str] | None = None) -> Any:
+    return desk.api.client.get(f"/v1/reconciliations/{platform}/{day}", headers=by or desk.person("olga", "officer"))
+
+
+def _signing(desk: Desk, day: str, report: dict[str, Any], **more: Any) -> Any:
+    payload = {"run_id": report["report"]["run_id"], "report_sha256": report["report_sha256"], **more}
+    return proposed(desk, "RECON_SIGN_OFF", payload, subject=day, platform_id="P01")
+
+
+def test_the_daily_report_has_every_part_and_its_hash_is_that_of_its_text(desk: Desk) -> None:
+    with psycopg.connect(desk.api.admin_url) as connection:
+        connection.execute("INSERT INTO mart.recon_summary VALUES ('2026-08-31', 1, 'P01', 'R3', 'CNY', 99, 12345, 1)")
+        connection.execute("INSERT INTO mart.balance_equation VALUES ('2026-08-31', 1, 'P01', 'B-1', 'CNY', 'K', 700, false)")
+        effect = "INSERT INTO mart.open_item_effect VALUES ('2026-08-31', 1, 'P01', %s, 'R3', 'B01', 'V', 'A', 'CNY', 500)"
+        connection.execute(effect, [ITEM])
+    found = _report(desk).json()
+    report = found["report"]
+    assert sha256(found["report_text"].encode()).hexdigest() == found["report_sha256"]
+    assert json.loads(found["report_text"]) == report
+    (compared,) = report["runs"]
+    assert (compared["items"], compared["matched"], compared["open_items"], compared["matched_share"]) == (100, 99, 1, "0.990000")
+    names = ("age_bucket", "items", "net_effect_minor", "overdue")
+    by_code = {line["code"]: tuple(line[name] for name in names) for line in report["breaks"]}
+    assert by_code == {"B01": ("0", 1, 500, 0), "B21": ("0", 1, 0, 0), "B25": ("8-30", 1, 0, 1)}
+    assert [blocker["code"] for blocker in report["blockers"]] == ["B21", "B25"]
+    assert report["equations"][0]["term"] == "K"
+    assert refused(_report(desk, "2026-08-30")) == (404, "DATE_NOT_PUBLISHED")
+    assert refused(_report(desk, by=desk.platform("P02"))) == (404, "DATE_NOT_PUBLISHED")
+
+
+def test_a_report_is_signed_by_two_people_unless_totals_or_files_are_open(desk: Desk) -> None:
+    blocked = _report(desk).json()
+    assert refused(_signing(desk, PUBLISHED, blocked)) == (422, "SIGN_OFF_BLOCKED")
+    published(desk, 2, NEXT_DAY, (ITEM, "B01", 500, 1))
+    report = _report(desk, NEXT_DAY).json()
+    assert refused(_signing(desk, NEXT_DAY, report, report_sha256="00" * 32)) == (409, "REPORT_DIFFERS")
+    made = _signing(desk, NEXT_DAY, report)
+    assert decided(desk, made).status_code == 201
+    signed = _report(desk, NEXT_DAY).json()["sign_off"]
+    assert (signed["maker"], signed["checker"], signed["report_sha256"]) == ("olga", "carl", report["report_sha256"])
+    assert refused(_signing(desk, NEXT_DAY, report)) == (409, "STATE_CONFLICT")
+
+
+def test_a_report_that_changed_between_the_two_is_not_signed(desk: Desk) -> None:
+    published(desk, 2, NEXT_DAY, (ITEM, "B01", 500, 1))
+    made = _signing(desk, NEXT_DAY, _report(desk, NEXT_DAY).json())
+    published(desk, 3, NEXT_DAY, (ITEM, "B01", 499, 1))
+    assert refused(decided(desk, made)) == (409, "REPORT_DIFFERS")
+    assert _report(desk, NEXT_DAY).json()["sign_off"] is None
+
+
+def test_the_report_as_files_is_the_same_text_and_a_signed_pdf_in_both_languages(desk: Desk, tmp_path: Path) -> None:
+    settings = desk.api.client.app.state.service.settings
+    report = reconciliation.read(settings, "P01", date(2026, 8, 31))
+    assert report.sha256 == _report(desk).json()["report_sha256"]
+    paths = reconciliation.build(report, signer(settings), tmp_path)
+    assert [path.name for path in paths] == ["reconciliation.json", "reconciliation.zh.pdf", "reconciliation.en.pdf"]
+    assert sha256(paths[0].read_bytes()).hexdigest() == report.sha256
+    for path in paths[1:]:
+        assert attachment(path.read_bytes(), "reconciliation.json") == paths[0].read_bytes()
+        assert faults(path.read_bytes(), signer(settings).certificate, path.name) == []
+    assert "2 reasons" in reconciliation.page(report, "en") and "不能签核" in reconciliation.page(report, "zh")
+    assert "built-in" not in reconciliation.page(report, "en")  # a word that a mapping knows otherwise
+    with pytest.raises(BadInput, match="nothing of P01 on 2026-01-01 is published"):
+        reconciliation.read(settings, "P01", date(2026, 1, 1))
