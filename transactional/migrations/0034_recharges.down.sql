@@ -1,0 +1,4 @@
+DROP FUNCTION payments.recharge_faults, payments.put_recharge_backroll, payments.put_recharge_outcome, payments.told_before, payments.put_recharge,
+  payments.check_payer, payments.check_channel, payments.take_recharge;
+DROP VIEW payments.recharge_state;
+DROP TABLE payments.recharge_backroll, payments.recharge_outcome, payments.recharge;
