@@ -35,6 +35,7 @@ CATALOGUE: dict[str, Kind] = {
     "SECOND_FACTOR_NEEDED": Kind(403, "This role signs in with a second factor, which has to be set up first."),
     "OTHER_PLATFORM": Kind(403, "This takes a key for every platform."),
     "ORDER_OF_THE_BANK": Kind(403, "Only the bank enters orders of this type."),
+    "CONFIRMATION_NEEDED": Kind(403, "The customer confirms this a second time, by an instruction."),
     "NEEDS_APPROVAL": Kind(403, "This changes by the decision of a second person only."),
     "ADDRESS_NOT_LISTED": Kind(403, "The platform's white list does not have this network address."),
     "NOT_FOUND": Kind(404, "There is nothing at this address."),
