@@ -1,6 +1,6 @@
 """`/v1/calendars`: working days with make-up days, in versions (spec 10, row 0.20); changed by approvals CALENDAR_CHANGE.
 
-`text_of` renders a version in the format of `domain.calendars`, so the one parser and arithmetic serve the service and the night.
+A version is read by `domain.calendars`, so the one parser and arithmetic serve the service and the night.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query
 from psycopg.rows import dict_row
 from starlette.requests import Request
 
-from domain.calendars import Calendar
+from domain.calendars import Calendar, text_of
 from domain.errors import BadInput, ServiceMissing
 from transactional.problems import Problem
 from transactional.service import service_of
@@ -90,15 +90,6 @@ async def list_working_days(
         "count": len(days),
         "working_days": days,
     }
-
-
-def text_of(row: Any) -> str:
-    """A version (a mapping with the columns of `registry.calendar_version`) as the TOML that `Calendar.parse` reads."""
-    lines = [f"# version {row['version']}: {' '.join(row['source'].split())}", f'name = "{row["calendar_id"]}"']
-    lines += [f"first = {row['first_day']}", f"last = {row['last_day']}"]
-    for name in ("holidays", "make_up_days"):
-        lines += [f"{name} = [", *(f"  {day}," for day in row[name]), "]"]
-    return "\n".join([*lines, ""])
 
 
 def exported(database_url: str, calendar_id: str, version: int | None = None) -> str:

@@ -84,3 +84,14 @@ BEGIN
   FROM jsonb_to_recordset(batch -> 'answers') AS x(scope text, key text, hash text, body text);
   RETURN answer;
 END $$;
+
+-- The calendar that a run reads, as it was in force when the run was opened; another version decided on meanwhile does not change it.
+CREATE TABLE run.calendar (
+  run_id bigint PRIMARY KEY REFERENCES run.run,
+  calendar_id text NOT NULL,
+  version int CHECK (version > 0), -- of registry.calendar_version; null: the packaged one
+  content text NOT NULL, -- in the format of domain/calendars
+  sha256 text NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$')
+);
+GRANT SELECT, INSERT ON run.calendar TO jobs;
+GRANT SELECT ON run.calendar TO reader;

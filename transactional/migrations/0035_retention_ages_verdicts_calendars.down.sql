@@ -1,3 +1,4 @@
+DROP TABLE run.calendar;
 CREATE OR REPLACE FUNCTION ledger.post_items(batch jsonb) RETURNS json
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
