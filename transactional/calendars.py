@@ -6,6 +6,7 @@ A version is read by `domain.calendars`, so the one parser and arithmetic serve 
 from __future__ import annotations
 
 from datetime import date
+from functools import lru_cache
 from typing import Annotated, Any
 
 import psycopg
@@ -103,6 +104,27 @@ def exported(database_url: str, calendar_id: str, version: int | None = None) ->
     if row is None:
         raise BadInput(f"there is no calendar {calendar_id!r}" + (f" with version {version}" if version else ""))
     return text_of(row)
+
+
+def in_force(connection: psycopg.Connection[Any], calendar_id: str) -> Calendar:
+    """The working days of a calendar's version in force; of the packaged one when none is recorded."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute("SELECT * FROM registry.calendar WHERE calendar_id = %s", [calendar_id]).fetchone()
+    return _counted(row, calendar_id)
+
+
+async def now_in_force(connection: Any, calendar_id: str) -> Calendar:
+    """As `in_force`, for the service."""
+    return _counted(await connection.fetchrow("SELECT * FROM registry.calendar WHERE calendar_id = $1", calendar_id), calendar_id)
+
+
+def _counted(row: Any, calendar_id: str) -> Calendar:
+    return Calendar.of(calendar_id) if row is None else _parsed(text_of(row))
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> Calendar:
+    return Calendar.parse(text)
 
 
 async def _version(request: Request, calendar_id: str, version: int | None) -> Any:
