@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 
 from transactional.keys import add_key
 from transactional.verify import verify
+from transactional.verify_anchors import Anchors
 
 ACCOUNT, INCOME, CHANNEL = "P01-L-000001", "P01-F-INCOME", "P01-X-CHANNEL-PC01"
 CARD, PAGE, NOW = "cd" * 32, "ab" * 32, "2026-08-31T02:00:00Z"
@@ -311,3 +313,28 @@ def test_a_row_that_says_other_than_its_order_is_named(bank: Any, change: str, n
         connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER append_only".encode())
     bank.rows("SELECT ledger.seal_pending(10)")
     assert {fault.row for fault in verify(bank.admin_url).faults} == {named}
+
+
+def test_what_no_order_says_of_a_recharge_is_held_by_the_anchors(bank: Any, tmp_path: Path) -> None:
+    bind(bank)
+    authorise(bank)
+    submit(bank, channel="WITHHOLDING", card_hash=CARD, authorisation_no="AUTH-1")
+    fail(bank)
+    bank.recharge(ACCOUNT, 1)
+    assert bank.client.post("/v1/clock", json={"now": "2026-08-31T02:01:00Z"}).status_code == 200
+    sound(bank)
+    anchors = Anchors(tmp_path / "anchors")
+    anchors.keep(bank.admin_url)
+    for change in ("recharge SET card_hash = repeat('e', 64)", "recharge_outcome SET reason = 'other words'"):
+        with psycopg.connect(bank.admin_url, autocommit=True) as connection:
+            table = f"payments.{change.partition(' ')[0]}"
+            connection.execute(f"CREATE TABLE public.kept AS SELECT * FROM {table}".encode())
+            connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only".encode())
+            connection.execute(f"UPDATE payments.{change}".encode())
+            checks = {fault.check for fault in verify(bank.admin_url, anchors).faults}
+            assert checks == {"rows are as they were anchored"}, change
+            column = change.split()[2]
+            connection.execute(f"UPDATE {table} SET {column} = (SELECT {column} FROM public.kept)".encode())
+            connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER append_only".encode())
+            connection.execute(b"DROP TABLE public.kept")
+    assert verify(bank.admin_url, anchors).faults == ()

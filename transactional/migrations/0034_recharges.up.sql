@@ -216,4 +216,7 @@ REVOKE EXECUTE ON FUNCTION payments.take_recharge, payments.check_channel, payme
 GRANT SELECT ON payments.recharge, payments.recharge_outcome, payments.recharge_backroll, payments.recharge_state TO service;
 GRANT EXECUTE ON FUNCTION payments.take_recharge, payments.put_recharge, payments.told_before, payments.put_recharge_outcome,
   payments.put_recharge_backroll, payments.recharge_faults TO service;
-GRANT EXECUTE ON FUNCTION payments.recharge_faults TO jobs; -- the night verifies the ledger
+-- the night verifies the ledger, and compares these rows with its anchors
+GRANT EXECUTE ON FUNCTION payments.recharge_faults TO jobs;
+GRANT SELECT ON ALL TABLES IN SCHEMA payments TO jobs;
+ALTER DEFAULT PRIVILEGES IN SCHEMA payments GRANT SELECT ON TABLES TO jobs;
