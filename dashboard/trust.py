@@ -7,10 +7,9 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from dashboard.published import Database
-from domain.calendars import Calendar
 from domain.vocabulary import ADVISORY_KINDS
 from fundwatch.settings import Settings
-from transactional import controls
+from transactional import calendars, controls
 
 _PLATFORMS = """
 SELECT newest.platform_id, newest.business_date AS newest_date, newest.state, newest.reason, done.business_date AS complete_to,
@@ -118,7 +117,7 @@ def trust(database: Database, settings: Settings) -> Trust | None:
 
 def missing_files(database: Database, settings: Settings, platform_id: str, as_of: date) -> list[dict[str, Any]]:
     """Items B24 of dates that are still incomplete, each aged in working days up to `as_of`."""
-    calendar = Calendar.of(settings.calendar)
+    calendar = calendars.in_force(database, settings.calendar)
     return [
         item | {"age_working_days": calendar.working_days_between(item["account_date"], as_of)}
         for item in database.execute(_MISSING, {"platform_id": platform_id or None}).fetchall()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import tomllib
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from importlib import resources
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from domain.errors import BadInput
 
@@ -68,6 +68,10 @@ class Calendar:
         working_days = tuple(day for day, is_working in zip(_each(first, last), works, strict=True) if is_working)
         return Calendar(name, first, last, tuple(accumulate(map(int, works))), working_days)
 
+    def covers(self, first: date, last: date) -> bool:
+        """Whether all days from `first` to `last` are known."""
+        return self.first <= first and last <= self.last
+
     def is_working_day(self, day: date) -> bool:
         """Whether banks work on `day`; BadInput outside the covered years."""
         return self._day(day).is_working_day
@@ -111,6 +115,27 @@ class Calendar:
         return CalendarDay(day, ordinal > before, ordinal)
 
 
+def packaged_text(name: str) -> str:
+    """The file of the packaged calendar `name`, as `Calendar.parse` reads it; BadInput when there is none of that name."""
+    path = resources.files("domain") / "calendars" / f"{name.lower()}.toml"
+    if not name.isalnum() or not path.is_file():
+        raise BadInput(f"there is no calendar {name!r}")
+    return path.read_text(encoding="utf-8")
+
+
+def text_of(version: Mapping[str, Any]) -> str:
+    """A version as the text that `Calendar.parse` reads.
+
+    `version` has the columns of `registry.calendar_version`: calendar_id, version, first_day, last_day, holidays, make_up_days,
+    source.
+    """
+    lines = [f"# version {version['version']}: {' '.join(version['source'].split())}", f'name = "{version["calendar_id"]}"']
+    lines += [f"first = {version['first_day']}", f"last = {version['last_day']}"]
+    for name in ("holidays", "make_up_days"):
+        lines += [f"{name} = [", *(f"  {day}," for day in version[name]), "]"]
+    return "\n".join([*lines, ""])
+
+
 def _check(name: str, first: object, last: object, holidays: set[date], make_up_days: set[date]) -> None:
     if type(first) is not date or type(last) is not date or first > last:
         raise BadInput(f"calendar {name}: first and last must be dates in order")
@@ -130,7 +155,4 @@ def _each(first: date, last: date) -> Iterator[date]:
 
 @cache
 def _packaged(name: str) -> Calendar:
-    path = resources.files("domain") / "calendars" / f"{name.lower()}.toml"
-    if not name.isalnum() or not path.is_file():
-        raise BadInput(f"there is no calendar {name!r}")
-    return Calendar.parse(path.read_text(encoding="utf-8"))
+    return Calendar.parse(packaged_text(name))

@@ -269,6 +269,8 @@ ORDERS_OF_THE_BANK = frozenset(
     }
 )
 """What touches the special account or suspense: a platform's key cannot enter it, so that suspense never becomes a way round."""
+CONFIRMED_ORDERS = frozenset({OrderType.WITHDRAW, OrderType.WITHDRAW_T1, OrderType.WITHDRAW_T0, OrderType.WITHDRAW_REAL_TIME})
+"""Customers' debits that need a second confirmation (spec 10 row 1.28b): a platform's key asks for them by instruction only."""
 HOLD_EXPIRY = "HOLD_EXPIRY"
 """Order type of the service's own orders that end holds at their expiry; nobody can ask for it."""
 

@@ -11,6 +11,7 @@ from domain.calendars import Calendar
 from domain.errors import BadInput, CheckFailed
 from domain.packs import Pack
 from fundwatch.settings import Settings
+from lake import calendars
 from lake.postgres import connection
 
 WORKING_DAY = 5
@@ -31,10 +32,10 @@ def reports_on(settings: Settings, on: date, say: Callable[[str], None]) -> dict
     A report that is there already is kept. A platform whose report cannot be (its month end is not complete) has its sentence in
     `error` and does not stop the others.
     """
-    if not is_report_day(Calendar.of(settings.calendar), on):
-        return {"skipped": True, "reason": f"{on} is not working day {WORKING_DAY} of its month"}
     last = on.replace(day=1) - timedelta(days=1)
     with connection(settings) as database:
+        if not is_report_day(calendars.in_force(database, settings.calendar).calendar, on):
+            return {"skipped": True, "reason": f"{on} is not working day {WORKING_DAY} of its month"}
         platforms = database.execute(_PLATFORMS, [last]).fetchall()
     if not platforms:
         return {"skipped": True, "reason": f"no platform was onboarded by {last}"}

@@ -29,12 +29,14 @@ def manifest(
     found: Mapping[str, int],
     scores: Mapping[str, Any] | None = None,
     ledger: Mapping[str, Any] | None = None,
+    calendar: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The manifest of a run as plain data.
 
     `tables` is table → date → rows and hash, as the steps recorded it; `files` the rows of `file_control`; `found` the rows
     that the lake holds of the run; `scores` what step `score` told: the models with their figures, or why there are no scores;
-    `ledger` the head of the ledger's chain as step `verify` found it, clean.
+    `ledger` the head of the ledger's chain as step `verify` found it, clean; `calendar` the id, version and
+    hash of the working days that the run read.
     Failed when the lake holds other rows than the steps recorded.
     """
     recorded = {name: rows for name, days in tables.items() if (rows := sum(day["rows"] for day in days.values()))}
@@ -52,6 +54,7 @@ def manifest(
         },
         "watermark": {"ledger_no_to": run.ledger_no_to},
         "ledger": dict(ledger) if ledger else None,
+        "calendar": dict(calendar) if calendar else None,
         "inputs": sorted(({key: row[key] for key in _INPUT} for row in files), key=_input_order),
         "tables": {name: tables[name] for name in sorted(recorded)},
         "scores": {**(scores or {}), "rows": recorded.get("score", 0)},

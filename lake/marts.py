@@ -27,6 +27,7 @@ Database = psycopg.Connection[TupleRow]
 EVERY_DATE = ("open_item", "open_item_effect", "file_control", "balance_equation", "recon_summary", "indicator")
 LAST_DATE_ONLY = ("loan_snapshot", "score")
 
+SUM_MARTS = ("loan_bucket", "largest_borrower", "score_band")
 # sums that pages read instead of the rows: made of exactly the rows just copied
 SUMS = {
     "loan_snapshot": (

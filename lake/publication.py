@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow, dict_row
 
 from domain.errors import BadInput, Failed
 from fundwatch.settings import Settings
-from lake import marts, operators, reader
+from lake import calendars, marts, operators, reader
 from lake.completeness import file_states
 from lake.manifest import manifest, write_manifest
 from lake.postgres import connection
@@ -117,7 +117,7 @@ def _manifest(
     database: _Database, run: Run, tables: Mapping[str, Any], files: Sequence[Mapping[str, Any]], found: Mapping[str, int]
 ) -> dict[str, Any]:
     verified = _detail(database, run, "verify").get("ledger")
-    return manifest(run, tables, files, found, _scores(database, run), verified)
+    return manifest(run, tables, files, found, _scores(database, run), verified, calendars.told(database, run.run_id))
 
 
 def _detail(database: _Database, run: Run, step: str) -> dict[str, Any]:

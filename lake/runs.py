@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow, dict_row
 
 from domain.errors import BadInput, Failed, ServiceMissing
 from fundwatch.settings import Settings
-from lake import operators
+from lake import calendars, operators
 from lake.day_close import close_days
 from lake.manifest import versions
 from lake.postgres import connection
@@ -60,9 +60,11 @@ def open_run(
     that it depends on nothing published later. Waits until the sealer has passed the close of `to`. Older OPEN runs are
     abandoned and named to `on_abandon`; with `resume` one over exactly these dates goes on instead.
 
+    The bank's calendar as it is in force (as known then) becomes an input of the run.
+
     Closes the book days up to `to` that are still open: what a night has read does not change under it. Failed: one of them does
-    not balance. BadInput: a date that is not over, not there, or after a gap. ServiceMissing: no database, or the sealer is late.
-    Held: operators hold the night (a run with `known_as_of` publishes nothing and is not held).
+    not balance. BadInput: a date that is not over, not there, after a gap, or not in the bank's calendar. ServiceMissing: no
+    database, or the sealer is late. Held: operators hold the night (a run with `known_as_of` publishes nothing and is not held).
     """
     asked = _Asked(to, from_date, platform_id, known_as_of)
     with connection(settings, autocommit=True) as database:
@@ -71,6 +73,8 @@ def open_run(
         first = _first_date(database, asked)
         if first is None:
             return None
+        calendar = calendars.in_force(database, settings.calendar, known_as_of)
+        calendar.must_cover(first, to)
         ledger_no_to = _watermark(database, settings, asked)
         if known_as_of is None:
             close_days(database, settings, to, "nightly")
@@ -85,7 +89,9 @@ def open_run(
                     "update run.run set state = 'ABANDONED', closed_at = ledger.clock_now() where run_id = %s", [run.run_id]
                 )
                 on_abandon(run.run_id)
-            return _insert(database, asked, first, ledger_no_to)
+            opened = _insert(database, asked, first, ledger_no_to)
+            calendars.keep(database, opened.run_id, calendar)
+            return opened
 
 
 def get(settings: Settings, run_id: int) -> Run:

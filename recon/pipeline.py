@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -35,7 +35,7 @@ class Scope:
     last_date: date
     calendar_from: date
     zone: ZoneInfo
-    calendar: str = "CN"
+    calendar: Calendar = field(default_factory=lambda: Calendar.of("CN"))
     cutoff: time = time(23, 0)
 
 
@@ -46,7 +46,7 @@ def calendar_days(scope: Scope) -> Statement:
         moment = datetime.combine(day, scope.cutoff, scope.zone).astimezone(UTC)
         return f"timestamp '{moment:%Y-%m-%d %H:%M:%S}'"
 
-    days = Calendar.of(scope.calendar).days(scope.calendar_from, scope.last_date)
+    days = scope.calendar.days(scope.calendar_from, scope.last_date)
     rows = ", ".join(f"(date '{day}', {ordinal}, {closes(day - timedelta(days=1))}, {closes(day)})" for day, _, ordinal in days)
     return Statement("calendar_day", f"select * from (values {rows}) as t(business_date, working_ordinal, opened_at, closed_at)")
 

@@ -50,6 +50,7 @@ from transactional import (
     platform_money,
     receipts,
     reconciliation,
+    recharges,
     registry,
     registry_checks,
     registry_onboarding,
@@ -99,7 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     for part in (loans, loan_plans, claims, transfers, mandates, guarantees, collateral, contracts):
         app.include_router(part.router)
-    for part in (limits, loan_money, loan_instructions, platform_money, receipts, advances, withdrawals):
+    for part in (limits, loan_money, loan_instructions, platform_money, receipts, advances, withdrawals, recharges):
         app.include_router(part.router)
     for part in (breaks, reconciliation, adjustments, consents, legal_holds, legal_holds_dormancy):
         app.include_router(part.router)

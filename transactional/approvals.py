@@ -12,8 +12,10 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from transactional import csv_file
 from transactional.bodies import Label, TextId, decode
 from transactional.idempotent import once
+from transactional.listings import CSV_ANSWER, wants_csv
 from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, service_of
@@ -23,6 +25,12 @@ router = APIRouter(prefix="/v1/approvals", tags=["approvals"])
 PAGE_MAX = 200
 _COLUMNS = """approval_id, kind, platform_id, subject, payload, encode(payload_hash, 'hex') AS payload_hash, reason, maker,
   proposed_at, expires_at, state, checker, note, decided_at, result"""
+_FILE = (
+    *("approval_id", "kind", "platform_id", "subject", "payload", "payload_hash", "reason", "maker", "proposed_at", "expires_at"),
+    *("state", "checker", "note", "decided_at", "result"),
+)
+_LISTED = f"""SELECT {_COLUMNS} FROM work.approval_state WHERE approval_id < $1 AND ($2::text IS NULL OR state = $2)
+  AND ($3::text IS NULL OR kind = $3) ORDER BY approval_id DESC"""
 
 
 class Proposal(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -85,21 +93,26 @@ async def get_approval(request: Request, approval_id: int) -> dict[str, Any]:
     return await one(service_of(request).pool, _id(approval_id))
 
 
-@router.get("")
+@router.get("", responses=CSV_ANSWER)
 async def list_approvals(
     request: Request,
     state: Literal["PENDING", "APPROVED", "REJECTED", "EXPIRED"] | None = None,
     kind: str | None = None,
     cursor: Annotated[int | None, Query(ge=1, le=2**62)] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
-) -> dict[str, Any]:
-    """Proposals, newest first; `next_cursor` leads to older ones and is null at the end."""
-    await staff_of(request, "see_approvals")
-    rows = await service_of(request).pool.fetch(
-        f"""SELECT {_COLUMNS} FROM work.approval_state WHERE approval_id < $1 AND ($2::text IS NULL OR state = $2)
-            AND ($3::text IS NULL OR kind = $3) ORDER BY approval_id DESC LIMIT $4""",
-        *(cursor or 2**62, state, kind, limit + 1),
-    )
+) -> Any:
+    """Proposals, newest first; `next_cursor` leads to older ones and is null at the end.
+
+    With ``Accept: text/csv`` all of them as one file (permission `export`).
+    """
+    staff = await staff_of(request, "see_approvals")
+    pool = service_of(request).pool
+    if wants_csv(request, None):
+        await staff_of(request, "export")
+        asked = {name: value for name, value in (("state", state), ("kind", kind)) if value is not None}
+        rows_of_all = csv_file.queried(pool, _LISTED, 2**62, state, kind)
+        return await csv_file.send(request, staff, "approvals", _FILE, rows_of_all, asked)
+    rows = await pool.fetch(f"{_LISTED} LIMIT $4", *(cursor or 2**62, state, kind, limit + 1))
     more = len(rows) > limit
     return {
         "approvals": [_document(row) for row in rows[:limit]],

@@ -1,11 +1,12 @@
 """`/v1/calendars`: working days with make-up days, in versions (spec 10, row 0.20); changed by approvals CALENDAR_CHANGE.
 
-`text_of` renders a version in the format of `domain.calendars`, so the one parser and arithmetic serve the service and the night.
+A version is read by `domain.calendars`, so the one parser and arithmetic serve the service and the night.
 """
 
 from __future__ import annotations
 
 from datetime import date
+from functools import lru_cache
 from typing import Annotated, Any
 
 import psycopg
@@ -13,7 +14,7 @@ from fastapi import APIRouter, Path, Query
 from psycopg.rows import dict_row
 from starlette.requests import Request
 
-from domain.calendars import Calendar
+from domain.calendars import Calendar, text_of
 from domain.errors import BadInput, ServiceMissing
 from transactional.problems import Problem
 from transactional.service import service_of
@@ -92,15 +93,6 @@ async def list_working_days(
     }
 
 
-def text_of(row: Any) -> str:
-    """A version (a mapping with the columns of `registry.calendar_version`) as the TOML that `Calendar.parse` reads."""
-    lines = [f"# version {row['version']}: {' '.join(row['source'].split())}", f'name = "{row["calendar_id"]}"']
-    lines += [f"first = {row['first_day']}", f"last = {row['last_day']}"]
-    for name in ("holidays", "make_up_days"):
-        lines += [f"{name} = [", *(f"  {day}," for day in row[name]), "]"]
-    return "\n".join([*lines, ""])
-
-
 def exported(database_url: str, calendar_id: str, version: int | None = None) -> str:
     """Text of a calendar's version, the newest unless named; BadInput when there is none, ServiceMissing without a database."""
     try:
@@ -112,6 +104,27 @@ def exported(database_url: str, calendar_id: str, version: int | None = None) ->
     if row is None:
         raise BadInput(f"there is no calendar {calendar_id!r}" + (f" with version {version}" if version else ""))
     return text_of(row)
+
+
+def in_force(connection: psycopg.Connection[Any], calendar_id: str) -> Calendar:
+    """The working days of a calendar's version in force; of the packaged one when none is recorded."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute("SELECT * FROM registry.calendar WHERE calendar_id = %s", [calendar_id]).fetchone()
+    return _counted(row, calendar_id)
+
+
+async def now_in_force(connection: Any, calendar_id: str) -> Calendar:
+    """As `in_force`, for the service."""
+    return _counted(await connection.fetchrow("SELECT * FROM registry.calendar WHERE calendar_id = $1", calendar_id), calendar_id)
+
+
+def _counted(row: Any, calendar_id: str) -> Calendar:
+    return Calendar.of(calendar_id) if row is None else _parsed(text_of(row))
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> Calendar:
+    return Calendar.parse(text)
 
 
 async def _version(request: Request, calendar_id: str, version: int | None) -> Any:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from domain.calendars import Calendar
 from domain.errors import BadInput
 from transactional.bodies import decode
+from transactional.calendars import now_in_force
 from transactional.idempotent import once
 from transactional.legal_hold_bodies import DormancyProposals
 from transactional.openapi import writing
@@ -32,7 +33,7 @@ async def propose_dormant(request: Request) -> Response:
 
     async def act(connection: Any) -> Any:
         today = await connection.fetchval("SELECT work.business_date(ledger.clock_now())")
-        before = quiet_before(Calendar.of(settings.calendar), today, settings.dormancy_working_days)
+        before = quiet_before(await now_in_force(connection, settings.calendar), today, settings.dormancy_working_days)
         rows = await connection.fetch(
             "SELECT account_no, quiet_since FROM work.quiet_accounts($1, $2, $3, $4)",
             *(body.platform_id, before, body.after_account_no or "", body.limit),

@@ -14,18 +14,41 @@ from starlette.responses import Response
 from domain.errors import BadInput
 from domain.schedules import bullet_interest, months_after, schedule
 from domain.vocabulary import PlanType
+from transactional import csv_file
 from transactional.bodies import decode
+from transactional.listings import CSV_ANSWER, wants_csv
 from transactional.loans import LOANS
 from transactional.loans_bodies import Plan, PlanRow
 from transactional.loans_records import Platform, one, platform_read, record
 from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, service_of
+from transactional.staff import staff_of
 
 router = APIRouter(prefix="/v1/loans", tags=["loans"])
 _ROWS = """
 SELECT issue_no, due_on, principal_minor, interest_minor, fee_minor FROM loans.plan_row
 WHERE platform_id = $1 AND loan_no = $2 AND version = $3 ORDER BY issue_no"""
+_FILE_COLUMNS = (
+    *(
+        "platform_id",
+        "loan_no",
+        "version",
+        "reason",
+        "valid_from",
+        "source",
+        "issue_no",
+        "due_on",
+        "principal_minor",
+        "interest_minor",
+    ),
+    "fee_minor",
+)
+_FILE = """
+SELECT platform_id, loan_no, version, p.reason, p.valid_from, p.source, issue_no, due_on, principal_minor, interest_minor,
+       fee_minor
+FROM loans.plan p JOIN loans.plan_row r USING (platform_id, loan_no, version)
+WHERE platform_id = $1 AND loan_no = $2 AND ($3::int IS NULL OR version = $3) ORDER BY version, issue_no"""
 _VERSIONS = """
 SELECT version, reason, valid_from, source, differences, recorded_at, actor FROM loans.plan
 WHERE platform_id = $1 AND loan_no = $2 ORDER BY version"""
@@ -55,11 +78,14 @@ async def add_plan(request: Request, loan_no: str, generate: bool = False) -> Re
     return await record(request, body, "add_plan", loan_no=loan_no, **more)
 
 
-@router.get("/{loan_no}/plan")
+@router.get("/{loan_no}/plan", responses=CSV_ANSWER)
 async def get_plan(
     request: Request, loan_no: str, platform_id: Platform = None, version: Annotated[int | None, Query(ge=1, le=100_000)] = None
-) -> dict[str, Any]:
-    """The rows of a version (the newest when none is asked for), and all versions with their reasons."""
+) -> Any:
+    """The rows of a version (the newest when none is asked for), and all versions with their reasons.
+
+    With ``Accept: text/csv`` the rows of the version asked for, or of all of them, as one file (people: permission `export`).
+    """
     platform = await platform_read(request, platform_id)
     await one(request, LOANS, platform, loan_no)
     pool = service_of(request).pool
@@ -69,8 +95,19 @@ async def get_plan(
     wanted = version or len(versions)
     if not 1 <= wanted <= len(versions):
         raise Problem("RECORD_NOT_FOUND", f"loan {loan_no} has no plan of this version", field="version")
+    if wants_csv(request, None):
+        return await _file(request, platform, loan_no, version)
     rows = await pool.fetch(_ROWS, platform, loan_no, wanted)
     return {**versions[wanted - 1], "loan_no": loan_no, "rows": [dict(row) for row in rows], "versions": versions}
+
+
+async def _file(request: Request, platform: str, loan_no: str, version: int | None) -> Response:
+    staff = request.state.reader.staff
+    if staff is not None:
+        await staff_of(request, "export")
+    asked = {"platform_id": platform, "loan_no": loan_no} | ({} if version is None else {"version": version})
+    rows = csv_file.queried(service_of(request).pool, _FILE, platform, loan_no, version)
+    return await csv_file.send(request, staff, "loan_plan", _FILE_COLUMNS, rows, asked)
 
 
 def differences(given: list[PlanRow], expected: list[PlanRow]) -> list[dict[str, Any]]:

@@ -66,6 +66,7 @@ TAGS = {
     "contracts": "Hashes of contracts and how long they are kept.",
     "limits": "Caps, and how much of them is left.",
     "withdrawals": "Withdrawals from the question to the payout or its return.",
+    "recharges": "Recharges from the announcement to the payment or its return.",
     "platform money": "Urgent payments, marketing and service fees of platforms.",
     "receipts": "Receipts without a known owner; interest, charges and taxes of the special accounts.",
     "breaks": "Open items of the reconciliation, what people say of them, and their history over runs.",

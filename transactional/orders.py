@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.money import MINOR_DIGITS
-from domain.vocabulary import ORDERS_OF_THE_BANK
+from domain.vocabulary import CONFIRMED_ORDERS, ORDERS_OF_THE_BANK
 from transactional.batch import Submission, of_bulk, of_order
 from transactional.bodies import MOVEMENTS_MAX, Bulk, Order, check_names, check_texts, parse
 from transactional.idempotent import checked_key, is_dry_run
@@ -89,6 +89,8 @@ def _check(scope: str, order: Order, where: str) -> None:
         raise Problem("NOT_FOUND", f"there is no platform {order.platform_id}", field=f"{where}platform_id")
     if scope != EVERY_PLATFORM and order.order_type in ORDERS_OF_THE_BANK:
         raise Problem("ORDER_OF_THE_BANK", f"{order.order_type} is entered by the bank", field=f"{where}order_type")
+    if scope != EVERY_PLATFORM and order.order_type in CONFIRMED_ORDERS and order.reverses_request_no is None:
+        raise Problem("CONFIRMATION_NEEDED", "customers' withdrawals go by /v1/withdrawals", field=f"{where}order_type")
     if not (order.movements or order.place_holds or order.release_holds or order.capture_holds):
         raise Problem("BODY_INVALID", "an order moves money, places or releases holds", field=f"{where}movements")
     if order.currency not in MINOR_DIGITS:

@@ -7,6 +7,7 @@ likewise (INTEREST_CREDITED, BANK_CHARGE).
 from __future__ import annotations
 
 from datetime import date
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from domain.errors import BadInput
 from transactional.bodies import Amount, TextId, decode
 from transactional.idempotent import once
 from transactional.keys import EVERY_PLATFORM
@@ -21,27 +23,13 @@ from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, T
 from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.registry_bodies import Currency, Sha256, check_masked
-from transactional.service import read_body, scope_of
+from transactional.service import read_body, scope_of, service_of
 
 router = APIRouter(prefix="/v1", tags=["receipts"])
-_RECEIPTS = Listing(
-    "receipts",
-    (
-        *("platform_id", "receipt_no", "bank_reference", "currency", "amount_minor", "open_minor", "claimed_minor"),
-        *("returned_minor", "state", "value_on", "payer_masked", "remittance", "business_date", "age_days", "recorded_at"),
-    ),
-    """SELECT s.*, CASE WHEN open_minor > 0 THEN (ledger.clock_now() AT TIME ZONE 'UTC')::date - value_on ELSE 0 END AS age_days
-       FROM payments.receipt_state s""",
-    (("platform_id", str), ("receipt_no", str)),
-    {
-        "platform_id": "platform_id = {}",
-        "reach": "platform_id = {}",
-        "state": "state = {}",
-        "currency": "currency = {}",
-        "receipt_no": "receipt_no = {}",
-    },
-    is_newest_first=False,
-)
+_AGED = """
+SELECT s.*, CASE WHEN open_minor > 0 THEN today - value_on ELSE 0 END AS age_days,
+       CASE WHEN open_minor > 0 THEN registry.working_days_after('{calendar}', value_on, today) ELSE 0 END AS age_working_days
+FROM payments.receipt_state s CROSS JOIN (SELECT work.business_date(ledger.clock_now()) AS today) clock"""
 _ITEMS = Listing(
     "bank_items",
     ("platform_id", "bank_reference", "kind", "currency", "amount_minor", "booked_on", "order_id", "approval_id", "recorded_at"),
@@ -95,9 +83,38 @@ async def list_receipts(
     limit: Limit = 100,
     format: Format = None,
 ) -> Any:
-    """Receipts with what is open of each and for how many days; as pages or whole as CSV."""
+    """Receipts with what is open of each and for how many calendar and working days; as pages or whole as CSV.
+
+    `age_working_days` counts by the version of the bank's calendar in force and is null where that does not reach.
+    """
     filters = {"platform_id": platform_id, "receipt_no": receipt_no, "state": state, "currency": currency}
-    return await answer(request, _RECEIPTS, "see_accounts", filters, (cursor, limit, format))
+    return await answer(
+        request, _receipts(service_of(request).settings.calendar), "see_accounts", filters, (cursor, limit, format)
+    )
+
+
+@cache
+def _receipts(calendar: str) -> Listing:
+    if not calendar.isalnum():
+        raise BadInput(f"{calendar!r} is no calendar")
+    return Listing(
+        "receipts",
+        (
+            *("platform_id", "receipt_no", "bank_reference", "currency", "amount_minor", "open_minor", "claimed_minor"),
+            *("returned_minor", "state", "value_on", "payer_masked", "remittance", "business_date", "age_days"),
+            *("age_working_days", "recorded_at"),
+        ),
+        _AGED.replace("{calendar}", calendar),
+        (("platform_id", str), ("receipt_no", str)),
+        {
+            "platform_id": "platform_id = {}",
+            "reach": "platform_id = {}",
+            "state": "state = {}",
+            "currency": "currency = {}",
+            "receipt_no": "receipt_no = {}",
+        },
+        is_newest_first=False,
+    )
 
 
 @router.get("/bank-items", responses=CSV_ANSWER)

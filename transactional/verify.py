@@ -29,6 +29,11 @@ DESK_CHECKS = (
     Check(
         "receipts and bank items are what their orders did", "SELECT row_name, what FROM payments.faults()", "payments.receipt"
     ),
+    Check(
+        "recharges are what their orders did",
+        "SELECT row_name, what FROM payments.recharge_faults()",
+        "payments.recharge_outcome",
+    ),
 )
 CONNECTIONS = 2
 CONNECT_TIMEOUT_S = 10

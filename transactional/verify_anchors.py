@@ -27,7 +27,7 @@ from transactional.verify_checks import Check
 
 ROWS_A_DIGEST = 250
 PATIENCE_S, PAUSE_S = 60.0, 0.02
-SCHEMAS = ("audit", "ledger", "loans", "outbox", "registry", "work")
+SCHEMAS = ("audit", "ledger", "loans", "outbox", "payments", "registry", "work")
 # append-only by grants, without a trigger
 WITHOUT_TRIGGER = ("registry.platform", "registry.account", "registry.payment_company_platform", "api.answer")
 # the chains bind these, or `verify_checks` computes every column of them anew

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain.errors import Failed
 from fundwatch import night
-from fundwatch.retention import deliveries, folders, marts
+from fundwatch.retention import deliveries, folders, logins, marts
 from fundwatch.retention import lake as lake_parts
 from fundwatch.retention.plan import Deletion, Plan, Site, certify, read_plan, write_plan
 from fundwatch.retention.policy import Policy, policies
@@ -30,6 +30,9 @@ DELETIONS: Mapping[str, Deletion] = {
     "logs": folders.Logs(),
     "quarantine": folders.Quarantine(),
     "settled_deliveries": deliveries.SettledDeliveries(),
+    "past_sum_rows": marts.PAST_SUMS,
+    "ended_sessions": logins.SESSIONS,
+    "login_attempts": logins.ATTEMPTS,
 }
 
 

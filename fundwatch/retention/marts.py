@@ -78,3 +78,4 @@ def _on(item: Item, words: str) -> sql.Composed:
 
 SUPERSEDED = MartRows("superseded_mart_rows", tuple(name for name in marts.EVERY_DATE if name not in _KEPT), _REPLACED)
 PAST_POSITIONS = MartRows("past_position_rows", marts.LAST_DATE_ONLY, _PAST)
+PAST_SUMS = MartRows("past_sum_rows", marts.SUM_MARTS, _PAST)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -222,6 +225,21 @@ def test_the_list_is_filtered_and_paged(desk: Any) -> None:
     assert desk.client.get("/v1/approvals?state=APPROVED", headers=who).json()["approvals"] == []
     assert desk.client.get(f"/v1/approvals/{2**63}", headers=who).json()["code"] == "APPROVAL_NOT_FOUND"
     assert first["approvals"][0]["payload"] == {"limit": "x"}
+
+
+def test_all_proposals_of_a_filter_come_as_one_file_that_stands_in_the_access_log(desk: Any) -> None:
+    for number in range(3):
+        desk.put_down("RAISE_LIMIT", f"=P{number}", {"limit": "x"}, by=desk.staff("ann", "officer"))
+    desk.decide(proposed(desk), by=desk.staff("ben", "checker"))
+    asked = {"params": {"state": "PENDING", "limit": 1}, "headers": {**desk.staff("ben", "checker"), "Accept": "text/csv"}}
+    file = desk.client.get("/v1/approvals", **asked)
+    assert (file.status_code, file.headers["x-row-count"]) == (200, "3"), file.text
+    rows = list(csv.DictReader(io.StringIO(file.text.removeprefix("\ufeff"))))
+    assert [(row["subject"], json.loads(row["payload"])) for row in rows] == [(f"'=P{n}", {"limit": "x"}) for n in (2, 1, 0)]
+    logged = desk.rows("SELECT subject, row_count, detail ->> 'filters' FROM auth.access_log WHERE kind = 'EXPORT'")
+    assert logged == [("approvals", 3, '{"state": "PENDING"}')]
+    auditor_or_admin = {**desk.staff("adm", "admin"), "Accept": "text/csv"}
+    assert desk.client.get("/v1/approvals", headers=auditor_or_admin).json()["code"] == "NOT_PERMITTED"
 
 
 def test_a_payload_with_a_character_that_no_text_can_hold_is_a_bad_body(api: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from domain.calendars import Calendar
 from domain.errors import BadInput
+from fundwatch import monthly
 from transactional import calendars
 
 NEXT_YEAR: dict[str, Any] = {
@@ -178,3 +179,22 @@ def test_there_is_no_text_of_an_unknown_calendar_or_version(api: Any) -> None:
     for name, version in (("XX", None), ("CN", 2)):
         with pytest.raises(BadInput, match=name):
             calendars.exported(api.admin_url, name, version)
+
+
+def test_pages_reports_and_dormancy_count_by_the_version_in_force(api: Any, database: Any) -> None:
+    at(api, "2026-11-05T10:00:00+08:00")
+    asked = change(api, NEXT_YEAR).json()
+    assert api.decide(asked, by=api.staff("ben", "checker")).status_code == 201
+    for role in ("reader", "service", "jobs"):
+        with psycopg.connect(database.url(role)) as connection:
+            assert calendars.in_force(connection, "CN").last == date(2027, 12, 31)
+            assert calendars.in_force(connection, "GENERIC") == Calendar.of("GENERIC")
+    told = {day: monthly.reports_on(database.settings, date(2027, 1, day), lambda _: None) for day in (7, 8)}
+    assert (told[7].get("skipped"), told[8].get("period")) == (True, "2026-12")  # the first, a Friday, is off
+    at(api, "2027-01-11T10:00:00+08:00")
+    body = {"platform_id": "P01", "limit": 1}
+    headers = {**api.staff("ann", "officer"), "Idempotency-Key": "dormant"}
+    assert api.client.post("/v1/dormancy-proposals", json=body, headers=headers).status_code == 201
+    at(api, "2028-01-01T10:00:00+08:00")
+    refused = api.client.post("/v1/dormancy-proposals", json=body, headers={**headers, "Idempotency-Key": "later"})
+    assert refused.json()["code"] == "CALENDAR_NOT_COVERED"

@@ -312,6 +312,21 @@ def test_a_dry_run_of_a_bulk_call_keeps_its_key_free(api: Any) -> None:
     assert (replayed.status_code, replayed.headers["Idempotency-Replayed"]) == (201, "true")
 
 
+def test_the_verdicts_of_a_call_let_another_platforms_account_look_like_none(api: Any) -> None:
+    orders = [api.order("RECHARGE", ("RECHARGE", CHANNEL, account, 5)) for account in ("P02-L-000001", "P01-L-777777", LENDER)]
+    orders.append(api.order("FREEZE", place_holds=[{"hold_no": "H", "account": "P02-L-000001", "amount_minor": 1}]))
+    key = {"Authorization": f"Bearer {add_key(api.admin_url, 'P01')}", "Idempotency-Key": "one"}
+    bulk = {"orders": orders, "atomic": False}
+    for _ in range(2):  # posted, then replayed
+        results = api.client.post("/v1/orders/bulk", json=bulk, headers=key).json()["results"]
+        assert [result.get("code") for result in results] == ["UNKNOWN_ACCOUNT", "UNKNOWN_ACCOUNT", None, "UNKNOWN_ACCOUNT"]
+    assert [*results[0]] == [*results[1]]
+    for order in orders:
+        order["request_no"] += "-again"
+    of_the_bank = api.post(bulk, path="/v1/orders/bulk").json()["results"]
+    assert of_the_bank[0]["code"] == "ACCOUNT_OF_OTHER_PLATFORM"
+
+
 def test_a_call_that_is_not_atomic_judges_each_order_as_if_it_came_alone(api: Any) -> None:
     orders = _random_orders(api, 60)
     answer = api.post({"orders": orders, "atomic": False}, "key", "/v1/orders/bulk")

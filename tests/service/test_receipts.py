@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from domain.calendars import Calendar
 from transactional.keys import add_key
 from transactional.settling import settle_returns
 from transactional.verify import verify
@@ -66,6 +70,33 @@ def test_a_receipt_waits_in_suspense_until_two_people_find_whose_it_is(bank: Any
     )
     assert put_down(bank, "RECEIPT_RETURN", "R-1", {}) == "STATE_CONFLICT"
     sound(bank)
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_working_days_of_the_database_are_those_of_the_calendar(bank: Any, data: Any) -> None:
+    calendar = Calendar.of("CN")
+    after = data.draw(st.dates(calendar.first, calendar.last))
+    until = data.draw(st.dates(after, min(calendar.last, after + timedelta(days=60))))
+    assert bank.rows(f"SELECT registry.working_days_after('CN', '{after}', '{until}')") == [
+        (calendar.working_days_between(after, until),)
+    ]
+
+
+def test_the_age_of_a_receipt_counts_working_days_of_the_calendar_in_force(bank: Any) -> None:
+    record(bank, value_on="2026-08-28")  # a Friday; now is Monday
+    assert (state(bank)["age_days"], state(bank)["age_working_days"]) == (3, 1)
+    assert bank.client.post("/v1/clock", json={"now": "2026-10-08T02:00:00Z"}).status_code == 200
+    # two Sundays worked, the Friday of the mid-autumn festival and five days of October off
+    assert (state(bank)["age_days"], state(bank)["age_working_days"]) == (41, 24)
+    changed = {"base_version": 1, "source": "a storm", "days": {"2026-10-12": "HOLIDAY"}, "last_day": "2027-01-31"}
+    bank.approved("CALENDAR_CHANGE", "CN", changed)
+    assert bank.client.post("/v1/clock", json={"now": "2026-10-13T02:00:00Z"}).status_code == 200
+    assert state(bank)["age_working_days"] == 24 + 3  # Friday, the Saturday worked, Tuesday; Monday is off
+    assert bank.client.post("/v1/clock", json={"now": "2027-02-01T02:00:00Z"}).status_code == 200
+    assert (state(bank)["age_days"], state(bank)["age_working_days"]) == (157, None)
+    claim(bank, 900)
+    assert (state(bank)["age_days"], state(bank)["age_working_days"]) == (0, 0)
 
 
 def test_an_entry_of_the_statement_is_recorded_once_and_masked(bank: Any) -> None:

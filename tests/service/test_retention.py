@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -21,6 +22,7 @@ from fundwatch.retention.policy import Policy, policies
 from fundwatch.settings import Settings
 from ingest.quarantine import keep
 from ingest.records import Verdict
+from lake import marts
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 D1, D2 = date(2026, 8, 30), date(2026, 8, 31)
@@ -29,6 +31,9 @@ TABLE = [
     Policy("past_position_rows", "", "", 35),
     Policy("logs", "", "", 400, 180),
     Policy("quarantine", "", "", 1830, 1826),
+    Policy("past_sum_rows", "", "", 50),
+    Policy("ended_sessions", "", "", 400, 180),
+    Policy("login_attempts", "", "", 400, 180),
 ]
 NOTHING = {"skipped": True, "reason": "nothing has been kept for longer than its time"}
 
@@ -76,6 +81,8 @@ def site(database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sett
                 "insert into mart.loan_snapshot (business_date, run_id, platform_id, loan_no) values (%s, %s, 'P01', 'L')",
                 [day, run_id],
             )
+            summed(connection, day, run_id)
+        signed_in(connection)
     for name, days in (("api.log", 500), ("web.log", 10)):
         aged(settings.log_dir / name, days)
     aged(settings.home / "scheduler" / "logs" / "dag" / "task.log", 500)
@@ -87,6 +94,42 @@ def site(database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sett
             Verdict(day, "P01", "P01", "orders", landed.name, "REFUSED", "HASH", "x", "ab" * 32, path=landed),
         )
     return settings
+
+
+def summed(connection: psycopg.Connection[Any], day: date, run_id: int) -> None:
+    """A row of each mart of sums."""
+    connection.execute("insert into mart.loan_bucket values (%s, %s, 'P01', 'CNY', 'M0', 1, 1, 0, 0, 0)", [day, run_id])
+    connection.execute("insert into mart.largest_borrower values (%s, %s, 'P01', 'CNY', 1, 'B', 1)", [day, run_id])
+    connection.execute("insert into mart.score_band values (%s, %s, 'P01', 'CNY', 'M', 'A', 1, 1, 1)", [day, run_id])
+
+
+def signed_in(connection: psycopg.Connection[Any]) -> None:
+    """Two people: of ann's sessions 1 is old, 2 is old and in the access log, 3 is new; ben's only one (4) is old."""
+    connection.execute(
+        "insert into auth.person (login_name, display_name, role) values ('ann', 'Ann', 'officer'), ('ben', 'Ben', 'checker')"
+    )
+    for number, (name, at) in enumerate(
+        [("ann", "2020-01-01Z"), ("ann", "2020-01-02Z"), ("ann", "now"), ("ben", "2020-01-01Z")], start=1
+    ):
+        connection.execute(
+            """insert into auth.session
+                 (token_hash, person_id, address, created_at, last_seen_at, expires_at, ended_at, end_reason)
+               select sha256(%s), person_id, 'x', %s, %s, %s, %s, 'LOGOUT' from auth.person where login_name = %s""",
+            [bytes([number]), at, at, at, at, name],
+        )
+        connection.execute(
+            """insert into auth.login_attempt (at, name_key, person_id, address, outcome)
+               select %s, sha256('x'), person_id, 'x', 'SUCCEEDED' from auth.person where login_name = %s""",
+            [at, name],
+        )
+    connection.execute(
+        """insert into auth.access_log (person_id, session_id, address, kind, subject, path)
+           select person_id, session_id, 'x', 'LOAN_SEEN', 'L', '/' from auth.session where session_id = 2"""
+    )
+    connection.execute(
+        """insert into auth.login_attempt (at, name_key, address, outcome)
+           values ('2020-01-01Z', sha256('y'), 'x', 'FAILED'), (clock_timestamp(), sha256('y'), 'x', 'FAILED')"""
+    )
 
 
 def aged(path: Path, days: int) -> Path:
@@ -103,8 +146,10 @@ def there(site: Settings) -> dict[str, Any]:
     with psycopg.connect(site.database_url("migrator")) as connection:
         rows = {
             name: [row[0] for row in connection.execute(f"select run_id from mart.{name} order by 1".encode())]
-            for name in ("open_item", "indicator", "loan_snapshot")
+            for name in ("open_item", "indicator", "loan_snapshot", "loan_bucket", "largest_borrower", "score_band")
         }
+        for name, number in (("session", "session_id"), ("login_attempt", "attempt_id")):
+            rows[name] = [row[0] for row in connection.execute(f"select {number} from auth.{name} order by 1".encode())]
         current = connection.execute("select count(*) from mart.current_open_item").fetchone()
     files = sorted(str(path.relative_to(site.home)) for path in site.home.rglob("*") if path.is_file())
     return {**rows, "current": current, "files": [name for name in files if not name.startswith("manifests")]}
@@ -120,6 +165,12 @@ DONE = {
     "indicator": [1, 2, 3, 4, 5],
     # of the first date no loans, since the last one shows them
     "loan_snapshot": [4, 5],
+    "loan_bucket": [4, 5],
+    "largest_borrower": [4, 5],
+    "score_band": [4, 5],
+    # what the access log names and each person's last stay
+    "session": [2, 3, 4],
+    "login_attempt": [3, 4, 6],
     "current": (2,),
     "files": [
         "landing/2021-11-01/P01/P01.orders.csv.gz",
@@ -146,12 +197,15 @@ def test_what_was_kept_for_its_time_goes_with_a_certificate_and_the_rest_stays(s
             "past_position_rows": {"rows": 3},
             "logs": {"files": 2},
             "quarantine": {"files": 1},
+            "past_sum_rows": {"rows": 9},
+            "ended_sessions": {"rows": 1},
+            "login_attempts": {"rows": 3},
         }
     )
     (certificate,) = certificates(site)
     assert certificate["verified"]
     assert certificate["totals"] == done["totals"]
-    assert [policy["days"] for policy in certificate["policies"]] == [90, 35, 400, 1830]
+    assert [policy["days"] for policy in certificate["policies"]] == [90, 35, 400, 1830, 50, 400, 400]
     assert {item["what"] for item in certificate["items"]} >= {"log/api.log", "mart.open_item of run 1, 2026-08-30 P01"}
     assert apply(site, quiet, table=TABLE, now=NOW) == NOTHING
     assert len(certificates(site)) == 1
@@ -264,3 +318,21 @@ def test_rows_of_a_mart_that_were_not_deleted_are_noticed(site: Settings, monkey
     monkeypatch.setattr(type(deletion), "delete", lambda *_: None)
     with pytest.raises(Failed, match="superseded_mart_rows: still there after it was deleted"):
         apply(site, quiet, table=TABLE[:1], now=NOW)
+
+
+def test_the_jobs_cannot_forget_who_signed_in_lately_nor_read_it(site: Settings) -> None:
+    with psycopg.connect(site.database_url("jobs"), autocommit=True) as connection:
+        connection.execute("select auth.forget_sessions('{1,2,3,4}'), auth.forget_attempts('{1,2,3,4,5,6}')")
+        for table in ("session", "login_attempt", "person", "password"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"select * from auth.{table}".encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("delete from auth.session")
+    assert (there(site)["session"], there(site)["login_attempt"]) == ([2, 3, 4], [3, 4, 6])
+
+
+def test_every_mart_of_sums_has_its_time() -> None:
+    filled = {
+        word for statements in marts.SUMS.values() for text in statements for word in re.findall(r"insert into mart\.(\w+)", text)
+    }
+    assert filled == set(marts.SUM_MARTS)

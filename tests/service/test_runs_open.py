@@ -9,9 +9,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from domain.calendars import Calendar
 from domain.errors import BadInput, Failed, ServiceMissing
-from lake import runs
+from lake import calendars, runs
 from lake.lock import exclusive
+from lake.postgres import connection
+from lake.steps import StepContext
+from spark_jobs import reconcile
 
 D1, D2, D3, D4 = (date(2026, 8, day) for day in (28, 29, 30, 31))
 T0 = datetime(2026, 8, 1, tzinfo=UTC)
@@ -124,6 +128,64 @@ def test_what_was_recorded_later_lies_above_the_watermark_of_a_run_as_known_then
     assert (run.ledger_no_to, run.first_date, run.known_as_of) == (2, D1, known)
     with pytest.raises(BadInput, match="was not published by"):
         runs.open_run(bank.settings, D4, D4, known_as_of=known)
+
+
+YEAR_AFTER = date(2027, 1, 4)
+
+
+def _decided(database: Any, version: int, last: date, day_off: date, recorded_at: datetime) -> None:
+    """A version of the calendar with one more day off, as two people would have decided on."""
+    _execute(
+        database,
+        f"""insert into registry.calendar_version
+            select calendar_id, {version}, first_day, '{last}', holidays || date '{day_off}', make_up_days, 'a storm', 'ann',
+                   '{recorded_at}' from registry.calendar where calendar_id = 'CN'""",
+    )
+
+
+def _kept(database: Any, run: runs.Run) -> Any:
+    """What the manifest says of the run's calendar, and the calendar that step `reconcile` counts with."""
+    with connection(database.settings) as jobs:
+        told = calendars.told(jobs, run.run_id)
+    assert told is not None
+    scope = reconcile.scope(StepContext(run, database.settings, None), None)  # type: ignore[arg-type]
+    return (told["calendar_id"], told["version"]), scope.calendar
+
+
+def test_a_run_reads_the_calendar_that_was_in_force_when_it_was_opened(bank: Any) -> None:
+    before = _open(bank, D2)
+    _decided(bank, 2, date(2027, 12, 31), D4, AFTER)
+    after = _open(bank, D4)
+    (told, calendar), (told_after, calendar_after) = _kept(bank, before), _kept(bank, after)
+    assert (told, told_after) == (("CN", 1), ("CN", 2))
+    assert calendar == Calendar.of("CN")
+    assert (calendar_after.is_working_day(D4), calendar_after.last) == (False, date(2027, 12, 31))
+    assert [one.working_days_between(D1, D4) for one in (calendar, calendar_after)] == [1, 0]
+
+
+def test_a_run_as_known_then_reads_the_calendar_as_known_then(bank: Any) -> None:
+    _decided(bank, 2, date(2026, 12, 31), D4, AFTER.replace(minute=20))
+    then, now = (_open(bank, D4, known_as_of=AFTER.replace(minute=minute)) for minute in (10, 25))
+    assert [_kept(bank, run)[1].is_working_day(D4) for run in (then, now)] == [True, False]
+
+
+def test_dates_beyond_the_calendar_are_refused_until_people_add_the_years(bank: Any) -> None:
+    _execute(bank, "update ledger.clock set now_at = '2027-01-05Z'")
+    with pytest.raises(BadInput, match=r"calendar CN \(version 1\) knows 2015-01-01 to 2026-12-31, .* CALENDAR_CHANGE"):
+        runs.open_run(bank.settings, YEAR_AFTER)
+    assert runs.listed(bank.settings) == []
+    _decided(bank, 2, date(2027, 12, 31), date(2027, 1, 1), AFTER)
+    assert _open(bank, YEAR_AFTER).last_date == YEAR_AFTER
+
+
+def test_without_a_recorded_version_the_packaged_calendar_counts(bank: Any) -> None:
+    _execute(
+        bank,
+        "alter table registry.calendar_version disable trigger all",
+        "delete from registry.calendar_version",
+        "alter table registry.calendar_version enable trigger all",
+    )
+    assert _kept(bank, _open(bank, D4)) == (("CN", None), Calendar.of("CN"))
 
 
 def test_a_second_night_at_the_same_time_is_refused(bank: Any) -> None:

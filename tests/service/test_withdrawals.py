@@ -10,6 +10,8 @@ import asyncpg
 import psycopg
 import pytest
 
+from domain.vocabulary import ALLOWED_ORDERS, CONFIRMED_ORDERS, MovementType
+from transactional.keys import add_key
 from transactional.settling import settle_now
 from transactional.verify import verify
 
@@ -189,3 +191,25 @@ def test_a_dry_run_holds_nothing(bank: Any) -> None:
     assert (dry.status_code, dry.json()["withdrawal"]["state"]) == (200, "CONFIRMING")
     assert balances(bank) == (1_000, 0, 0, 0)
     assert bank.rows("SELECT count(*) FROM payments.withdrawal") == [(0,)]
+
+
+def test_a_platform_takes_no_money_out_without_the_customers_second_word(bank: Any) -> None:
+    key = {"Authorization": f"Bearer {add_key(bank.admin_url, 'P01')}"}
+    before = bank.content()
+    for number, order_type in enumerate(sorted(CONFIRMED_ORDERS)):
+        order = bank.order(order_type, ("WITHDRAW", ACCOUNT, PAYABLE, 600))
+        for path, body in (("", order), ("/bulk", {"orders": [order]}), ("/bulk", {"orders": [order], "atomic": False})):
+            headers = {**key, "Idempotency-Key": f"{number}{len(body)}"}
+            refused = bank.client.post(f"/v1/orders{path}", json=body, headers=headers)
+            assert (refused.status_code, refused.json()["code"]) == (403, "CONFIRMATION_NEEDED")
+    assert bank.content() == before
+    ask(bank)
+    confirm(bank)
+    taken = [("WITHDRAW", PAYABLE, ACCOUNT, 600), ("COMMISSION", INCOME, ACCOUNT, 5)]
+    back = bank.order("WITHDRAW_T1", *taken, reverses_request_no="W-1#C")
+    assert bank.client.post("/v1/orders", json=back, headers={**key, "Idempotency-Key": "back"}).status_code == 201
+    assert balances(bank) == (1_000, 0, 0, 0)
+
+
+def test_every_order_that_pays_a_customer_out_needs_the_second_word() -> None:
+    assert {order for order, kinds in ALLOWED_ORDERS.items() if MovementType.WITHDRAW in kinds} == CONFIRMED_ORDERS

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.calendars import Calendar
+from domain.errors import BadInput
 from domain.ids import item_id
 from lake.tables import TABLES
 from recon.on_duckdb import create_inputs, reconciled
@@ -184,7 +185,9 @@ def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[st
         connection.executemany(f"insert into {table} values ({marks})", [list(r.values()) for r in rows])
 
 
-def run(rows: Rows, first: date, last: date, carried: list[dict[str, Any]] = (), history: list[dict[str, Any]] = ()) -> Rows:  # type: ignore[assignment]
+def run(
+    rows: Rows, first: date, last: date, carried: list[dict[str, Any]] = (), history: list[dict[str, Any]] = (), **clock: Any
+) -> Rows:  # type: ignore[assignment]
     """One run over first..last; what it would write."""
     with duckdb.connect() as connection:
         create_inputs(connection)
@@ -192,7 +195,7 @@ def run(rows: Rows, first: date, last: date, carried: list[dict[str, Any]] = (),
             insert(connection, table, [r for r in content if first <= r["business_date"] <= last])
         insert(connection, "carried", list(carried))
         insert(connection, "match_history", list(history))
-        scope = Scope(1, first, last, min([first, *(r["opened_on"] for r in carried)]), ZoneInfo("Asia/Shanghai"))
+        scope = Scope(1, first, last, min([first, *(r["opened_on"] for r in carried)]), ZoneInfo("Asia/Shanghai"), **clock)
         with reconciled(connection, scope) as views:
             results: Rows = {}
             for table in WRITTEN:
@@ -643,6 +646,17 @@ def test_age_counts_working_days_only() -> None:
     ages = [r["age_working_days"] for r in sorted(result["open_item"], key=lambda r: r["business_date"])]
     assert ages == [Calendar.of("CN").working_days_between(DAY, day) for day in books.dates()]
     assert ages[5:7] == [4, 4]
+
+
+def test_age_counts_by_the_calendar_that_the_run_was_given() -> None:
+    books = truth(4)
+    books.v.append(replace(TENDER, request="T2"))
+    closed = Calendar.parse('name = "CN"\nfirst = 2026-08-01\nlast = 2026-08-31\nholidays = [2026-08-04, 2026-08-05]\n')
+    result = run(lake_rows(books), books.dates()[0], books.dates()[-1], calendar=closed)
+    assert [r["age_working_days"] for r in sorted(result["open_item"], key=lambda r: r["business_date"])] == [0, 0, 0, 1]
+    with pytest.raises(BadInput, match="outside calendar CN, which knows 2026-08-04"):
+        late = Calendar.parse('name = "CN"\nfirst = 2026-08-04\nlast = 2026-08-31\n')
+        run(lake_rows(books), books.dates()[0], books.dates()[-1], calendar=late)
 
 
 def everything() -> Books:

@@ -45,6 +45,21 @@ def test_every_list_comes_whole_as_csv_and_each_export_is_logged(market: Any) ->
     assert [subject for kind, subject in _log(market) if kind == "EXPORT"] == list(LISTS.values())
 
 
+def test_a_plan_comes_as_one_file_of_all_its_versions_or_of_one(market: Any) -> None:
+    market.lend()
+    shown = market.read("loans/L-1/plan")["rows"]
+    for asked in ({}, {"version": 1}):
+        answer = _as(market, "officer", "loans/L-1/plan", "text/csv", **asked)
+        rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+        assert [(row["version"], row["issue_no"], row["due_on"]) for row in rows] == [
+            ("1", str(row["issue_no"]), row["due_on"]) for row in shown
+        ]
+        assert [int(row["principal_minor"]) for row in rows] == [row["principal_minor"] for row in shown]
+    assert _as(market, "officer", "loans/L-1/plan", "text/csv", version=9).json()["code"] == "RECORD_NOT_FOUND"
+    assert _as(market, "viewer", "loans/L-1/plan", "text/csv").json()["code"] == "NOT_PERMITTED"
+    assert [subject for kind, subject in _log(market) if kind == "EXPORT"] == ["loan_plan"] * 2
+
+
 def test_an_export_takes_the_filters_and_the_permission_of_its_list(market: Any) -> None:
     market.lend()
     market.lend("L-2", {"P01-L-000001": 500})

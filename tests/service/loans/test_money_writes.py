@@ -33,6 +33,9 @@ MONEY = (
     "/v1/subrogations/{claim_no}/repayments",
     "/v1/withdrawals",
     "/v1/withdrawals/{withdrawal_no}/confirmation",
+    "/v1/recharges",
+    "/v1/recharges/{request_no}/outcome",
+    "/v1/recharges/{request_no}/backroll",
 )
 # Money moves here, too, after a decision of two people or the word of core banking; tested beside those.
 BY_OTHERS = {
@@ -41,7 +44,7 @@ BY_OTHERS = {
     "/v1/outside/core-banking/status",
 }
 # what differs between two runs of the same write by its nature
-OF_ITS_OWN = {"order_id", "movement_ids", "movement_id", "recorded_at", "bid_id"}
+OF_ITS_OWN = {"order_id", "backroll_order_id", "movement_ids", "movement_id", "recorded_at", "bid_id"}
 BAD_AMOUNTS: list[Any] = [1.0, 1.5, -1, 0, 2**63, 10**30, "5", None, True, [5], {"minor": 5}]
 BAD_IDS = ["", " ", "a b", "Ｐ01", "Р01", "P01\u200b", "a" * 65, "P01\n", "\x00", 7, None]
 BAD_CURRENCIES = ["cny", "XXX", "CNYY", "", "ＣＮＹ", 156]
@@ -71,6 +74,8 @@ def _bodies(market: Any) -> dict[str, tuple[str, dict[str, Any]]]:
     bulk = {"orders": [market.api.order("RECHARGE", ("RECHARGE", CHANNEL, LENDER, 5)) for _ in range(2)]}
     withdrawal = {"withdrawal_no": "W-1", "account": LENDER, "amount_minor": 60, "speed": "T1"}
     confirmation = {"confirmed": True, "method": "OTP", "evidence_hash": "ab" * 32}
+    recharge = {"request_no": "RC-1", "account": LENDER, "paycom_id": "PC01", "channel": "WEB", "amount_minor": 60}
+    paid = {"outcome": "PAID", "paycom_order_no": "PAY-1", "amount_minor": 60}
     bid = {"bid_no": "BID-2", "account": LENDER, "amount_minor": LENDERS[LENDER]}
     disbursed = {"request_no": "DISB-1", "borrower_account": BORROWING, "amount_minor": TOTAL}
     fees = [{"credit_account": INCOME, "amount_minor": 3}]
@@ -119,6 +124,9 @@ def _bodies(market: Any) -> dict[str, tuple[str, dict[str, Any]]]:
         ),
         "/v1/withdrawals": ("withdrawals", withdrawal),
         "/v1/withdrawals/{withdrawal_no}/confirmation": ("withdrawals/W-1/confirmation", confirmation),
+        "/v1/recharges": ("recharges", recharge),
+        "/v1/recharges/{request_no}/outcome": ("recharges/RC-1/outcome", paid),
+        "/v1/recharges/{request_no}/backroll": ("recharges/RC-1/backroll", {"reason": "charged back"}),
     }
 
 
@@ -164,7 +172,7 @@ def _prepare(market: Any, path: str) -> None:
 
 
 def _content(market: Any) -> Any:
-    return market.content(), market.api.content(), market.api.rows("SELECT count(*) FROM payments.withdrawal")
+    return market.content(), market.api.content(), market.api.rows("SELECT count(*) FROM payments.withdrawal, payments.recharge")
 
 
 def _same(value: Any) -> Any:
@@ -245,7 +253,7 @@ def test_ten_megabytes_are_too_large_for_every_money_write(market: Any) -> None:
 
 def test_every_path_that_posts_orders_is_looked_at_here_or_named(market: Any) -> None:
     document = market.api.client.app.openapi()
-    tags = {"orders", "withdrawals", "platform money"}
+    tags = {"orders", "withdrawals", "recharges", "platform money"}
     writes = {path: item["post"] for path, item in document["paths"].items() if "post" in item}
     posting = {
         path
