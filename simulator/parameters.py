@@ -38,7 +38,7 @@ class WorldParameters:
             "customers": (self.customers, 20 * self.platforms, 999_999),
             "history-months": (self.history_months, 1, 120),
             "days": (self.days, 1, 366),
-            "faults-per-code": (self.faults_per_code, 0, 50),
+            "faults-per-code": (self.faults_per_code, 0, 500),
         }
         for name, (value, low, high) in limits.items():
             if not low <= value <= high:
