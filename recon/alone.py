@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from domain.errors import BadInput, WrongUse
-from recon import results, staging
+from recon import answer_key, page, results, staging
 from recon.engine import DuckEngine, run_statements
 from recon.reconcile import Pair, pairs, statements
 from recon.spec import Spec
@@ -33,6 +33,7 @@ def run(
     out: Path,
     engine: str = "duckdb",
     as_of: date | None = None,
+    key: Path | None = None,
     spark: SparkSession | None = None,
 ) -> dict[str, Any]:
     """Reconcile the files of each side (``left``, ``right`` and, if the spec has it, ``third``) into a folder; returns the
@@ -45,6 +46,7 @@ def run(
     sources = staging.sides(spec)
     if set(sources) != set(files):
         raise WrongUse(f"the spec has the sides {', '.join(sources)}; files were given for {', '.join(files)}")
+    expected = answer_key.read(key) if key else None
     out.mkdir(parents=True, exist_ok=True)
     with _scratch(out) as scratch, _connection(scratch) as connection:
         landed = {name: staging.stage(connection, name, files[name], source, spec) for name, source in sources.items()}
@@ -59,6 +61,9 @@ def run(
         inputs = {name: results.file_hashes(files[name]) for name in sources}
         found = results.summary(connection, spec, compared, landed, written, inputs)
         found |= {"engine": engine, "as_of": str(_as_of(connection, spec, as_of, list(sources)) or "")}
+        if expected is not None:
+            found["quality"] = answer_key.quality(connection, expected)
+        page.write(connection, spec, found, out)
     results.write_json(out / "summary.json", found)
     return found
 

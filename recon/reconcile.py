@@ -16,6 +16,7 @@ from recon.spec import (
     BusinessTier,
     Expected,
     GroupTier,
+    Keep,
     KeyTier,
     ReversalTier,
     ScoreTier,
@@ -43,6 +44,13 @@ class Pair:
     tiers: list[Tier]
     expected: Expected
     as_of_ordinal: int | None
+    keep: tuple[Keep, ...] = ()
+
+    @property
+    def left_condition(self) -> str:
+        """Which records of the left side take part."""
+        tests = [f"f_{one.field} in ({', '.join(_literal(value) for value in one.values)})" for one in self.keep]
+        return " and ".join(tests) or "true"
 
     @property
     def prefix(self) -> str:
@@ -55,7 +63,15 @@ def pairs(spec: Spec, as_of_ordinal: int | None) -> list[Pair]:
     found = [Pair("left-right", "left", "right", spec.left, spec.right, spec.tiers, spec.expected, as_of_ordinal)]
     if spec.third is not None:
         third = Pair(
-            "right-third", "right", "third", spec.right, spec.third, spec.third_tiers, spec.third_expected, as_of_ordinal
+            "right-third",
+            "right",
+            "third",
+            spec.right,
+            spec.third,
+            spec.third_tiers,
+            spec.third_expected,
+            as_of_ordinal,
+            tuple(spec.third_keep),
         )
         found.append(third)
     return found
@@ -123,7 +139,7 @@ def _records(scene: Scene, pair: Pair) -> Statement:
         fields = scene.side_columns(source)
         return f"select '{letter}' as side, {', '.join(FIXED[1:])}{', ' + fields if fields else ''} from side_{name}"
 
-    both = [side("L", pair.left_name, pair.left), side("R", pair.right_name, pair.right)]
+    both = [f"{side('L', pair.left_name, pair.left)} where {pair.left_condition}", side("R", pair.right_name, pair.right)]
     return Statement(f"{pair.prefix}record", " union all ".join(both))
 
 
@@ -213,6 +229,10 @@ def _out_breaks(spec: Spec, pair: Pair) -> Statement:
           end as tier,
         nearest, failing, proposal, action_en, action_zh from ({joined}) as joined"""
     return Statement(f"{p}breaks", text)
+
+
+def _literal(text: str) -> str:
+    return f"'{_quoted(text)}'"
 
 
 def _quoted(text: str) -> str:

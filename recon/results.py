@@ -124,7 +124,7 @@ def _identity(pair: Pair) -> str:
     """Left total less right total against the effects of all open items, per currency."""
     return f"""with total as (
         select currency, amount_minor as left_minor, 0 as right_minor, 0 as effect_minor, 1 as lefts, 0 as rights from
-          side_{pair.left_name}
+          side_{pair.left_name} where {pair.left_condition}
         union all select currency, 0, amount_minor, 0, 0, 1 from side_{pair.right_name}
         union all select currency, 0, 0, effect_minor, 0, 0 from breaks where pair = '{pair.name}')
       select currency, sum(lefts)::bigint as left_records, sum(rights)::bigint as right_records, sum(left_minor)::bigint as

@@ -316,7 +316,10 @@ class BreakSpec(_Part):
 
 
 class Spec(_Part):
-    """A whole reconciliation. `name` is part of every break's identity; `version` is not."""
+    """A whole reconciliation. `name` is part of every break's identity; `version` is not.
+
+    `third_keep`: which records of the right side the third one should have, such as recharges at a payment channel.
+    """
 
     name: Name
     version: str = Field(min_length=1)
@@ -329,6 +332,7 @@ class Spec(_Part):
     third: SourceSpec | None = None
     tiers: list[Tier] = Field(min_length=1)
     third_tiers: list[Tier] = []
+    third_keep: list[Keep] = []
     expected: Expected = Expected()
     third_expected: Expected = Expected()
     breaks: dict[str, BreakSpec] = {}
@@ -380,6 +384,7 @@ def _references(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _tier_references(content, "tiers", ("left", "right"))
     if "third" in content or "third_tiers" in content:
         yield from _tier_references(content, "third_tiers", ("right", "third"))
+        yield from _keep_references("third_keep", content.get("third_keep"), (content.get("right") or {}).get("fields"))
         if ("third" in content) != bool(content.get("third_tiers")):
             yield "third_tiers", "third and third_tiers are given together or not at all"
     amounts = [_field(content, side, "amount").get("decimals", 2) for side in ("left", "right", "third") if side in content]
@@ -421,14 +426,19 @@ def _side_references(side: str, source: Mapping[str, Any]) -> Iterator[tuple[str
     for place, word in enumerate(source.get("id") or []):
         if word not in fields:
             yield f"{side}.id.{place}", f"there is no field {word!r}"
-    for place, keep in enumerate(source.get("keep") or []):
-        if isinstance(keep, dict) and keep.get("field") not in fields:
-            yield f"{side}.keep.{place}.field", f"there is no field {keep.get('field')!r}"
+    yield from _keep_references(f"{side}.keep", source.get("keep"), fields)
     before: dict[str, str] = {}
     for name, declared in fields.items():
         if isinstance(declared, dict):
             yield from _derived_references(f"{side}.fields.{name}", declared, before)
             before[name] = declared.get("type", "text")
+
+
+def _keep_references(path: str, keeps: object, fields: object) -> Iterator[tuple[str, str]]:
+    for place, keep in enumerate(keeps if isinstance(keeps, list) else []):
+        declared = fields.get(keep.get("field")) if isinstance(keep, dict) and isinstance(fields, dict) else None
+        if isinstance(keep, dict) and (not isinstance(declared, dict) or declared.get("type", "text") != "text"):
+            yield f"{path}.{place}.field", f"there is no text field {keep.get('field')!r}"
 
 
 def _derived_references(path: str, declared: Mapping[str, Any], before: Mapping[str, str]) -> Iterator[tuple[str, str]]:
