@@ -51,10 +51,10 @@ def statements(spec: Spec, scene: Scene, prefix: str, tiers: list[Tier]) -> list
 
 
 def _blocks(scene: Scene, tiers: list[Tier]) -> list[list[str]]:
-    """Keys under which a counterpart is looked for: those of the tiers in their order, then equal amounts."""
-    found = [keys_of(scene, tier.keys) for tier in tiers if isinstance(tier, KeyTier | BusinessTier | GroupTier | ScoreTier)]
-    unique = [list(keys) for keys in dict.fromkeys(tuple(keys) for keys in found)]
-    return [*unique, ["currency", "amount_minor"]]
+    """Keys under which a counterpart is looked for: those of the tiers, equal amounts, and last the blocks of scores."""
+    strong = [keys_of(scene, tier.keys) for tier in tiers if isinstance(tier, KeyTier | BusinessTier | GroupTier)]
+    weak = [keys_of(scene, tier.keys) for tier in tiers if isinstance(tier, ScoreTier)]
+    return [list(keys) for keys in dict.fromkeys(tuple(keys) for keys in [*strong, ["currency", "amount_minor"], *weak])]
 
 
 def _lone_candidates(scene: Scene, prefix: str, tiers: list[Tier]) -> list[Statement]:
