@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from domain.errors import BadInput
+from recon.arrow_tables import create_table
 from recon.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def quality(connection: duckdb.DuckDBPyConnection, key: pa.Table) -> dict[str, A
 
     Confirmations count only when the key says which records belong together. A ratio without cases is None.
     """
-    connection.register("answer_key", key)
+    create_table(connection, "answer_key", key)
     connection.execute(_EXPECTED)
     connection.execute(_FOUND)
     scenarios = _rows(connection, _BY_SCENARIO)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from recon.kinds import KINDS
 from recon.spec import Spec
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 ROWS_MAX = 500
 """Rows of breaks and of the quarantine on the page; it says how many there are and where the rest is."""
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(loader=PackageLoader("recon"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template("reconciliation.html")
 
 
 def write(connection: duckdb.DuckDBPyConnection, spec: Spec, summary: Mapping[str, Any], out: Path) -> None:
@@ -28,9 +35,8 @@ def write(connection: duckdb.DuckDBPyConnection, spec: Spec, summary: Mapping[st
         whole, part = divmod(abs(minor), 10**decimals)
         return f"{'−' if minor < 0 else ''}{whole:,}" + (f".{part:0{decimals}d}" if decimals else "")
 
-    environment = Environment(loader=PackageLoader("recon"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["money"] = money
-    text = environment.get_template("reconciliation.html").render(
+    text = _template().render(
+        money=money,
         summary=summary,
         spec=spec,
         kinds=KINDS,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from recon.arrow_tables import create_table
 from recon.landing import Landed
 from recon.reconcile import Pair
 from recon.spec import Spec
@@ -31,7 +32,7 @@ def write(connection: duckdb.DuckDBPyConnection, landed: Mapping[str, Landed], o
     """Write the result views and the quarantine of a connection; gives rows and content hash of each."""
     out.mkdir(parents=True, exist_ok=True)
     rows = [{"side": side, **asdict(fault)} for side, one in landed.items() for fault in one.faults]
-    connection.register("quarantine", pa.Table.from_pylist(rows, schema=QUARANTINE))
+    create_table(connection, "quarantine", pa.Table.from_pylist(rows, schema=QUARANTINE))
     return {name: _written(connection, name, out) for name in (*TABLES, "quarantine")}
 
 

@@ -375,22 +375,29 @@ def _path(places: tuple[int | str, ...]) -> str:
     return ".".join(str(place) for place in places)
 
 
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _references(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Faults that one part alone does not show, found without trusting the rest to be valid."""
     yield from _places(content)
-    for side in ("left", "right", "third"):
-        if isinstance(content.get(side), dict):
-            yield from _side_references(side, content[side])
+    given = [side for side in ("left", "right", "third") if isinstance(content.get(side), dict)]
+    for side in given:
+        yield from _side_references(side, content[side])
     yield from _tier_references(content, "tiers", ("left", "right"))
-    if "third" in content or "third_tiers" in content:
-        yield from _tier_references(content, "third_tiers", ("right", "third"))
-        yield from _keep_references("third_keep", content.get("third_keep"), (content.get("right") or {}).get("fields"))
-        if ("third" in content) != bool(content.get("third_tiers")):
-            yield "third_tiers", "third and third_tiers are given together or not at all"
-    amounts = [_field(content, side, "amount").get("decimals", 2) for side in ("left", "right", "third") if side in content]
-    if len(set(map(str, amounts))) > 1:
+    yield from _tier_references(content, "third_tiers", ("right", "third"))
+    yield from _keep_references("third_keep", content.get("third_keep"), _mapping(content.get("right")).get("fields"))
+    if bool(content.get("third")) != bool(content.get("third_tiers")):
+        yield "third_tiers", "third and third_tiers are given together or not at all"
+    decimals = {str(_field(content, side, "amount").get("decimals", 2)) for side in given}
+    if len(decimals) > 1:
         yield "left.fields.amount.decimals", "the compared amounts of all sides need the same decimals"
-    for kind in content.get("breaks") or {}:
+    for kind in _mapping(content.get("breaks")):
         if kind not in KINDS:
             yield f"breaks.{kind}", f"unknown kind; kinds are {', '.join(sorted(KINDS))}"
 
@@ -407,10 +414,7 @@ def _places(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _field(content: Mapping[str, Any], side: str, name: str) -> Mapping[str, Any]:
-    source = content.get(side)
-    fields = source.get("fields") if isinstance(source, dict) else None
-    field = fields.get(name) if isinstance(fields, dict) else None
-    return field if isinstance(field, dict) else {}
+    return _mapping(_mapping(_mapping(content.get(side)).get("fields")).get(name))
 
 
 def _side_references(side: str, source: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -423,8 +427,8 @@ def _side_references(side: str, source: Mapping[str, Any]) -> Iterator[tuple[str
             yield f"{side}.fields.{name}", "is needed"
         elif isinstance(declared, dict) and declared.get("type", "text") != kind:
             yield f"{side}.fields.{name}.type", f"must be {kind}"
-    for place, word in enumerate(source.get("id") or []):
-        if word not in fields:
+    for place, word in enumerate(_listed(source.get("id"))):
+        if str(word) not in fields:
             yield f"{side}.id.{place}", f"there is no field {word!r}"
     yield from _keep_references(f"{side}.keep", source.get("keep"), fields)
     before: dict[str, str] = {}
@@ -435,59 +439,64 @@ def _side_references(side: str, source: Mapping[str, Any]) -> Iterator[tuple[str
 
 
 def _keep_references(path: str, keeps: object, fields: object) -> Iterator[tuple[str, str]]:
-    for place, keep in enumerate(keeps if isinstance(keeps, list) else []):
-        declared = fields.get(keep.get("field")) if isinstance(keep, dict) and isinstance(fields, dict) else None
+    for place, keep in enumerate(_listed(keeps)):
+        declared = _mapping(fields).get(str(_mapping(keep).get("field")))
         if isinstance(keep, dict) and (not isinstance(declared, dict) or declared.get("type", "text") != "text"):
             yield f"{path}.{place}.field", f"there is no text field {keep.get('field')!r}"
 
 
 def _derived_references(path: str, declared: Mapping[str, Any], before: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    needed = [(f"{path}.sum.{name}", name, "amount") for name in declared.get("sum") or {}]
+    needed = [(f"{path}.sum.{name}", name, "amount") for name in _mapping(declared.get("sum"))]
     if isinstance(declared.get("rate"), dict):
-        needed.append((f"{path}.rate.of", declared["rate"].get("of"), "amount"))
+        needed.append((f"{path}.rate.of", str(declared["rate"].get("of")), "amount"))
     if declared.get("business_date_of"):
-        needed.append((f"{path}.business_date_of", declared["business_date_of"], "time"))
+        needed.append((f"{path}.business_date_of", str(declared["business_date_of"]), "time"))
     for place, name, kind in needed:
         if before.get(name) != kind:
             yield place, f"there is no {kind} field {name!r} declared before"
 
 
 def _tier_references(content: Mapping[str, Any], list_name: str, sides: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    tiers = content.get(list_name)
-    for number, tier in enumerate(tiers if isinstance(tiers, list) else []):
-        if not isinstance(tier, dict):
-            continue
-        path = f"{list_name}.{number}"
-        used = [(f"{path}.keys.{place}", name) for place, name in enumerate(tier.get("keys") or [])]
-        used += [(f"{path}.{word}", tier[word]) for word in ("reversal_of", "target") if word in tier]
-        for word in ("compare", "signals"):
-            entries = [entry for entry in tier.get(word) or [] if isinstance(entry, dict)]
-            used += [(f"{path}.{word}.{place}.field", entry.get("field")) for place, entry in enumerate(entries)]
-        if tier.get("window"):
-            used.append((f"{path}.window", "date"))
+    for number, given in enumerate(_listed(content.get(list_name))):
+        tier, path = _mapping(given), f"{list_name}.{number}"
         needed = sides if tier.get("side", "both") == "both" else (str(tier["side"]),)
-        for place, name in used:
+        for place, name in _used_fields(path, tier):
             for side in needed:
-                fields = (content.get(side) or {}).get("fields") if isinstance(content.get(side), dict) else None
+                fields = _mapping(content.get(side)).get("fields")
                 if isinstance(fields, dict) and name not in fields and name != "direction":
                     yield place, f"{side} has no field {name!r}"
         yield from _type_references(content, path, tier, sides)
 
 
+def _used_fields(path: str, tier: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Places of a tier that name fields, and the names."""
+    for place, name in enumerate(_listed(tier.get("keys"))):
+        yield f"{path}.keys.{place}", str(name)
+    for word in ("reversal_of", "target"):
+        if word in tier:
+            yield f"{path}.{word}", str(tier[word])
+    for word in ("compare", "signals"):
+        for place, entry in enumerate(_listed(tier.get(word))):
+            yield f"{path}.{word}.{place}.field", str(_mapping(entry).get("field"))
+    if tier.get("window"):
+        yield f"{path}.window", "date"
+
+
 def _type_references(
     content: Mapping[str, Any], path: str, tier: Mapping[str, Any], sides: tuple[str, str]
 ) -> Iterator[tuple[str, str]]:
-    for place, name in enumerate(tier.get("keys") or []):
-        types = {_field(content, side, str(name)).get("type", "text") for side in sides if _field(content, side, str(name))}
-        if types - {"text", "date"} and types != {"amount"}:
+    for place, name in enumerate(_listed(tier.get("keys"))):
+        declared = [_field(content, side, str(name)) for side in sides]
+        types = {str(field.get("type", "text")) for field in declared if field}
+        if types - {"text", "date", "amount"}:
             yield f"{path}.keys.{place}", f"{name!r} is not text, date or amount on both sides"
         elif len(types) > 1:
             yield f"{path}.keys.{place}", f"{name!r} has another type on each side"
-    tolerance = tier.get("tolerance")
     decimals = _field(content, "left", "amount").get("decimals", 2)
-    if isinstance(tolerance, dict) and isinstance(decimals, int):
+    absolute = _mapping(tier.get("tolerance")).get("abs", "0")
+    if isinstance(decimals, int):
         try:
-            Tolerance(abs=str(tolerance.get("abs", "0"))).abs_minor(decimals)
+            Tolerance(abs=str(absolute)).abs_minor(decimals)
         except BadInput as error:
             yield f"{path}.tolerance.abs", str(error)
         except ValidationError:

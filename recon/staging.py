@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from recon.arrow_tables import create_table
 from recon.landing import Landed, land, schema
 from recon.spec import Expected, KeyTier, SourceSpec, Spec, Tier
 
@@ -52,15 +53,12 @@ def stage(connection: duckdb.DuckDBPyConnection, name: str, paths: Sequence[Path
 
     columns = schema(source)
     reader = pa.RecordBatchReader.from_batches(columns, batches())
-    connection.register("landing", reader)
     try:
-        connection.execute(f"create or replace table side_{name} as select {_select(columns)} from landing")
+        create_table(connection, f"side_{name}", reader, _select(columns))
     except Exception:
         if failures:
             raise failures[0] from None
         raise
-    finally:
-        connection.unregister("landing")
     _make_ids_unique(connection, f"side_{name}", columns)
     return landed
 

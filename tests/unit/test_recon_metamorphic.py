@@ -1,4 +1,4 @@
-"""What must hold of any reconciliation, whatever the records: order, files, sides and dates do not matter, one fault is one break."""
+"""What holds of any reconciliation: order, files, sides and dates do not matter; one fault is one break."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from domain.calendars import Calendar
 from recon import alone
 from recon.spec import parse_spec
 
-FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MIRROR = {"MISSING_LEFT": "MISSING_RIGHT", "MISSING_RIGHT": "MISSING_LEFT", "DUPLICATE_LEFT": "DUPLICATE_RIGHT"}
 MIRROR |= {"DUPLICATE_RIGHT": "DUPLICATE_LEFT"}
 CALENDAR = Calendar.of("CN")
@@ -58,7 +58,13 @@ TIERS: list[dict[str, Any]] = [
     {"kind": "business", "name": "near", "keys": ["account"], "window": {"before": 1, "after": 1}, "tolerance": {"abs": "0.03"}},
     {"kind": "group", "name": "batch", "keys": ["batch"], "final": False},
     {"kind": "subset", "name": "part", "keys": ["batch"]},
-    {"kind": "score", "name": "alike", "keys": ["amount"], "signals": [{"field": "date", "points": 60, "within": 3}], "min_score": 60},
+    {
+        "kind": "score",
+        "name": "alike",
+        "keys": ["amount"],
+        "signals": [{"field": "date", "points": 60, "within": 3}],
+        "min_score": 60,
+    },
 ]
 
 
@@ -144,7 +150,10 @@ def test_working_days_later_all_is_the_same(world: tuple[list[Record], list[Reco
     moved = [[replace(record, day=CALENDAR.add_working_days(record.day, days)) for record in side] for side in work]
     plain, later = reconciled([work[0]], [work[1]]), reconciled([moved[0]], [moved[1]])
     shown = [
-        sorted((row["break_id"], row["kind"], row["effect_minor"], row["age_working_days"], row["severity"]) for row in found["breaks"])
+        sorted(
+            (row["break_id"], row["kind"], row["effect_minor"], row["age_working_days"], row["severity"])
+            for row in found["breaks"]
+        )
         for found in (plain, later)
     ]
     assert shown[0] == shown[1]
@@ -179,7 +188,9 @@ def test_every_record_is_in_one_confirmed_match_or_one_break_and_never_in_both_u
         confirmed = Counter(
             one for row in found["matches"] if row["state"] == "CONFIRMED" for one in row[f"{side}_ids"].split(";") if one
         )
-        broken = Counter(one for row in found["breaks"] if row["kind"] != "ROUNDING" for one in row[f"{side}_ids"].split(";") if one)
+        broken = Counter(
+            one for row in found["breaks"] if row["kind"] != "ROUNDING" for one in row[f"{side}_ids"].split(";") if one
+        )
         assert confirmed + broken == Counter(record.number for record in records)
 
 

@@ -1,4 +1,4 @@
-"""Four small worlds of different trades with answer keys: everything planted is found, nothing else, nothing confirmed falsely."""
+"""Four small worlds of different trades: everything planted is found, nothing else, nothing confirmed falsely."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ WORLDS = ("card", "payouts", "bank", "custody")
 
 
 def files_of(world: str) -> dict[str, list[Path]]:
-    return {side: [GOLDEN / world / f"{side}.csv"] for side in ("left", "right", "third") if (GOLDEN / world / f"{side}.csv").exists()}
+    return {
+        side: [GOLDEN / world / f"{side}.csv"] for side in ("left", "right", "third") if (GOLDEN / world / f"{side}.csv").exists()
+    }
 
 
 def run(world: str, out: Path) -> dict[str, Any]:
@@ -58,7 +60,9 @@ def test_every_break_has_an_action_in_both_languages_and_an_explanation(tmp_path
 def test_a_lone_record_names_its_nearest_candidate_and_what_fails(tmp_path: Path) -> None:
     run("bank", tmp_path)
     nearest = dict(
-        duckdb.sql(f"select left_ids, nearest || ' ' || failing from '{tmp_path}/breaks.parquet' where kind = 'MISSING_RIGHT'").fetchall()
+        duckdb.sql(
+            f"select left_ids, nearest || ' ' || failing from '{tmp_path}/breaks.parquet' where kind = 'MISSING_RIGHT'"
+        ).fetchall()
     )
     assert nearest["V13"].startswith("R:S9") and "date" in nearest["V13"] and "amount" not in nearest["V13"]
     assert nearest["V12"].startswith("R:S8") and "account" in nearest["V12"]
@@ -66,7 +70,9 @@ def test_a_lone_record_names_its_nearest_candidate_and_what_fails(tmp_path: Path
 
 def test_ages_count_working_days_and_raise_the_severity(tmp_path: Path) -> None:
     run("bank", tmp_path)
-    row = duckdb.sql(f"select age_working_days, severity, code from '{tmp_path}/breaks.parquet' where right_ids = 'S10'").fetchone()
+    row = duckdb.sql(
+        f"select age_working_days, severity, code from '{tmp_path}/breaks.parquet' where right_ids = 'S10'"
+    ).fetchone()
     # Friday 21 August to Monday 31 August 2026
     assert row == (6, "CRITICAL", "B27")
 
@@ -82,7 +88,9 @@ def test_the_identity_of_a_break_outlives_the_version_of_the_spec(tmp_path: Path
 def test_a_timing_item_that_becomes_a_break_keeps_its_identity(tmp_path: Path) -> None:
     spec = read_spec(GOLDEN / "card" / "spec.yaml")
     alone.run(spec, files_of("card"), tmp_path / "a")
-    alone.run(spec.model_copy(update={"as_of": spec.as_of.replace(day=10)}) if spec.as_of else spec, files_of("card"), tmp_path / "b")
+    alone.run(
+        spec.model_copy(update={"as_of": spec.as_of.replace(day=10)}) if spec.as_of else spec, files_of("card"), tmp_path / "b"
+    )
     query = "select break_id, kind from '{}/breaks.parquet' where left_ids = '1010-A'"
     (first,), (later,) = (duckdb.sql(query.format(tmp_path / name)).fetchall() for name in "ab")
     assert first[0] == later[0] and (first[1], later[1]) == ("TIMING", "MISSING_RIGHT")
