@@ -50,7 +50,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     with _scratch(out) as scratch, _connection(scratch) as connection:
         landed = {name: staging.stage(connection, name, files[name], source, spec) for name, source in sources.items()}
-        compared = pairs(spec, _as_of_ordinal(connection, spec, as_of, list(sources)))
+        compared = pairs(spec, sources, _as_of_ordinal(connection, spec, as_of, list(sources)))
         if engine == "spark":
             from recon.on_spark import reconcile
 
@@ -110,4 +110,6 @@ def _on_duckdb(connection: duckdb.DuckDBPyConnection, spec: Spec, compared: Sequ
         run_statements(engine, statements(spec, pair))
     for name in results.TABLES:
         parts = " union all ".join(f"select * from {pair.prefix}{name}" for pair in compared)
-        connection.execute(f"create or replace temp table {name} as {parts}")
+        # matches are a cheap projection of what is kept; the rest is small and read several times
+        kind = "view" if name == "matches" else "table"
+        connection.execute(f"create or replace temp {kind} {name} as {parts}")

@@ -10,11 +10,6 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def create_table(
-    connection: duckdb.DuckDBPyConnection, name: str, arrow: pa.Table | pa.RecordBatchReader, select: str = "*"
-) -> None:
-    """Create a table from a select list over Arrow data, streamed.
-
-    For example ``create_table(connection, "side_left", reader, "record_id, amount_minor")``.
-    """
-    connection.from_arrow(arrow).project(select).create(name)
+def create_table(connection: duckdb.DuckDBPyConnection, name: str, arrow: pa.Table | pa.RecordBatchReader) -> None:
+    """Create a table of Arrow data, streamed; for example ``create_table(connection, "side_left", reader)``."""
+    connection.from_arrow(arrow).create(name)

@@ -6,6 +6,7 @@ Inputs are the views ``side_NAME`` of `recon.landing` with ids made unique; resu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from domain.vocabulary import Severity
@@ -58,22 +59,15 @@ class Pair:
         return f"{self.left_name}_{self.right_name}_"
 
 
-def pairs(spec: Spec, as_of_ordinal: int | None) -> list[Pair]:
-    """Left with right, then right with third when there is a third side."""
-    found = [Pair("left-right", "left", "right", spec.left, spec.right, spec.tiers, spec.expected, as_of_ordinal)]
+def pairs(spec: Spec, sources: Mapping[str, SourceSpec], as_of_ordinal: int | None) -> list[Pair]:
+    """Left with right, then right with third when there is one; `sources` name the fields that identify their records."""
+    left, right = sources["left"], sources["right"]
+    found = [Pair("left-right", "left", "right", left, right, spec.tiers, spec.expected, as_of_ordinal)]
     if spec.third is not None:
-        third = Pair(
-            "right-third",
-            "right",
-            "third",
-            spec.right,
-            spec.third,
-            spec.third_tiers,
-            spec.third_expected,
-            as_of_ordinal,
-            tuple(spec.third_keep),
+        keep, expected = tuple(spec.third_keep), spec.third_expected
+        found.append(
+            Pair("right-third", "right", "third", right, sources["third"], spec.third_tiers, expected, as_of_ordinal, keep)
         )
-        found.append(third)
     return found
 
 
@@ -115,7 +109,10 @@ def scene_of(pair: Pair) -> Scene:
             case _:
                 pass
     own = ("direction",)
-    return replace(Scene(pair.prefix, pair.left, pair.right), used=tuple(name for name in dict.fromkeys(used) if name not in own))
+    return replace(
+        Scene(pair.prefix, pair.left, pair.right, is_whole=not pair.keep),
+        used=tuple(name for name in dict.fromkeys(used) if name not in own),
+    )
 
 
 def _tier(scene: Scene, tier: Tier, number: int, open_view: str) -> Outcome:

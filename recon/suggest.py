@@ -20,7 +20,7 @@ from recon import values
 from recon.shapes import FileShape, Shape, look_at, pattern_of
 from recon.spec import FieldSpec, parse_spec
 
-UNIQUE, OVERLAP, DIGITS_MIN = 0.9, 0.3, 4
+UNIQUE, OVERLAP, DIGITS_MIN, FEW = 0.9, 0.3, 4, 0.5
 _NORMALISERS: tuple[tuple[str, list[Any]], ...] = (
     ("as they are", ["trim"]),
     ("in capitals", ["nfkc", "trim", "upper"]),
@@ -169,6 +169,8 @@ def _amounts(found: Found, left: FileShape, right: FileShape, key: Key | None) -
     columns = f"{best.left['column']} ({best.left['unit']} units) and {best.right['column']} ({best.right['unit']} units)"
     turned = ", with the right side's signs turned" if best.right.get("negate") else ""
     found.notes.append(f"amount: {columns} are equal in {best.share:.0%} of what could be compared{turned}")
+    if best.share < FEW:
+        found.notes.append("amount: few are equal; if one side is net of a fee, say so with sum or rate")
     for side, shapes in (("left", left), ("right", right)):
         for shape in shapes.of("sign"):
             words = ", ".join(shape.options["negative"])

@@ -33,7 +33,8 @@ def text(values: pa.Array, normalisers: list[Normaliser]) -> pa.Array:
     texts = values if pa.types.is_string(values.type) else pc.cast(values, pa.string())
     for normaliser in normalisers:
         texts = _normalised(texts, normaliser)
-    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    empty = pc.equal(texts, "")
+    return pc.if_else(empty, pa.scalar(None, pa.string()), texts) if pc.any(empty).as_py() else texts
 
 
 def _normalised(texts: pa.Array, normaliser: Normaliser) -> pa.Array:
@@ -62,7 +63,9 @@ def amount(values: pa.Array, field: FieldSpec) -> Parsed:
     reason = f"is not an amount of {allowed} within ±{MAX_AMOUNT_MINOR} minor units"
     if pa.types.is_floating(values.type):
         return _from_float(pc.cast(values, pa.float64()), decimals, reason)
-    if pa.types.is_decimal(values.type) or pa.types.is_integer(values.type):
+    if pa.types.is_integer(values.type):
+        return _from_integer(values, decimals, reason)
+    if pa.types.is_decimal(values.type):
         plain = FieldSpec(type="amount", column=field.column, decimals=decimals)
         return _from_text(pc.cast(values, pa.string()), plain, decimals, reason)
     return _from_text(text(values, ["trim"]), field, decimals, reason)
@@ -88,6 +91,17 @@ def _from_text(texts: pa.Array, field: FieldSpec, decimals: int, reason: str) ->
     minor = pc.cast(pc.if_else(short, joined, pa.scalar(None, pa.string())), pa.int64())
     minor = pc.if_else(negative, pc.negate(minor), minor)
     return _within(minor, pc.is_valid(texts), reason)
+
+
+def _from_integer(values: pa.Array, decimals: int, reason: str) -> Parsed:
+    wide = pc.cast(values, pa.int64(), safe=False)
+    # unsigned values beyond 64 signed bits turn negative, and a product must not pass them either
+    small = pc.less_equal(pc.abs(wide), MAX_AMOUNT_MINOR)
+    sound = pc.and_(small, pc.equal(pc.cast(wide, values.type, safe=False), values))
+    if pa.types.is_unsigned_integer(values.type):
+        sound = pc.and_(sound, pc.greater_equal(wide, 0))
+    kept = wide if pc.all(sound).as_py() else pc.if_else(sound, wide, pa.scalar(None, pa.int64()))
+    return _within(pc.multiply(kept, 10**decimals), pc.is_valid(values), reason)
 
 
 def _from_float(values: pa.Array, decimals: int, reason: str) -> Parsed:

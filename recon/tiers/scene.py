@@ -43,12 +43,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Scene:
-    """Two sides that are compared: prefix of the views, the sides' specs and the fields that tiers use."""
+    """Two sides that are compared: prefix of the views, the sides' specs and the fields that tiers use.
+
+    `is_whole`: every record of both sides takes part.
+    """
 
     prefix: str
     left: SourceSpec
     right: SourceSpec
     used: tuple[str, ...] = field(default=())
+    is_whole: bool = True
 
     @property
     def decimals(self) -> int:
@@ -62,6 +66,11 @@ class Scene:
     def column(self, name: str) -> str:
         """Column of a field among the records; `direction` is the sign of the amount."""
         return "direction" if name == "direction" else PREFIX[self.declared(name).type] + name
+
+    def is_constant(self, name: str) -> bool:
+        """Whether both sides give a field the same constant."""
+        left, right = self.left.fields.get(name), self.right.fields.get(name)
+        return left is not None and right is not None and left.constant is not None and left.constant == right.constant
 
     def columns(self) -> list[str]:
         """All columns of the records of this scene."""

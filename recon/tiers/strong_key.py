@@ -14,16 +14,14 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
     """
     name = f"{scene.prefix}t{number}"
     keys, places = keys_of(scene, tier.keys), key_names(len(tier.keys))
-    facts = {"minor": "amount_minor", "currency": "currency", "ordinal": "ordinal"} | {
-        f"c{place}": scene.column(entry.field) for place, entry in enumerate(tier.compare)
-    }
-    sides = ", ".join(
-        f"min(case when side = '{side}' then {expression} end) as {word}_{fact}"
-        for side, word in (("L", "left"), ("R", "right"))
-        for fact, expression in {"id": "record_id", **facts}.items()
+    # a key that does not repeat is the record's id as it was landed
+    own_ids = [number > 1 or not scene.is_whole or source.id != tier.keys for source in (scene.left, scene.right)]
+    left_id, right_id = (
+        f"{word}_id" if has_own else f"replace({_joined(places)}, ';', '%3B')"
+        for word, has_own in zip(("left", "right"), own_ids, strict=True)
     )
-    grouped = f"""select {listed(keys)}, count(case when side = 'L' then 1 end) as lefts, count(case when side = 'R' then 1
-          end) as rights, {sides}
+    grouped = f"""select {listed(keys)}, count(case when side = 'L' then 1 end) as lefts,
+        count(case when side = 'R' then 1 end) as rights, {", ".join(_facts(scene, tier, own_ids))}
       from {open_view} where {all_given(keys)} group by {", ".join(keys)}"""
     judged = f"select *, {_outcome(scene, tier)} as outcome from ({grouped}) as grouped"
     rest = f"""select r.*, k.outcome as kind, {reference([f"k.{place}" for place in places])} as group_ref
@@ -34,16 +32,16 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
     broken = f"""select {", ".join(scene.columns())}, group_ref, case when kind = 'MATCH' then 'ROUNDING' else kind end as kind,
       {number} as tier_no from {name}_rest where kind <> 'OPEN'"""
     confirmed = match(
-        group_id="'L:' || left_id",
+        group_id=f"'L:' || {left_id}",
         state="'CONFIRMED'",
         tier_no=str(number),
         left_count="1",
         right_count="1",
-        left_ids="left_id",
-        right_ids="right_id",
+        left_ids=left_id,
+        right_ids=right_id,
         left_minor="left_minor",
         right_minor="right_minor",
-        currency="left_currency",
+        currency=_currency(scene, "left"),
         score="100",
         detail="case when left_minor = right_minor then 'exact' else 'tolerance' end",
     )
@@ -61,9 +59,34 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
     )
 
 
+def _facts(scene: Scene, tier: KeyTier, own_ids: list[bool]) -> list[str]:
+    """Aggregates of the one record a side: nothing that the key or the spec says already, since each costs on every record."""
+    given = {"minor": "amount_minor"}
+    if not scene.is_constant("currency"):
+        given["currency"] = "currency"
+    if tier.window is not None:
+        given["ordinal"] = "ordinal"
+    given |= {f"c{place}": scene.column(entry.field) for place, entry in enumerate(tier.compare)}
+    facts = []
+    for letter, word, has_own in zip("LR", ("left", "right"), own_ids, strict=True):
+        known = given | ({"id": "record_id"} if has_own else {})
+        facts += [
+            f"min(case when side = '{letter}' then {expression} end) as {word}_{fact}" for fact, expression in known.items()
+        ]
+    return facts
+
+
+def _currency(scene: Scene, word: str) -> str:
+    return f"'{scene.left.fields['currency'].constant}'" if scene.is_constant("currency") else f"{word}_currency"
+
+
+def _joined(keys: list[str]) -> str:
+    return keys[0] if len(keys) == 1 else f"concat_ws('|', {', '.join(keys)})"
+
+
 def _outcome(scene: Scene, tier: KeyTier) -> str:
     amounts = within(tier.tolerance, scene.decimals, "left_minor", "right_minor")
-    tests = [("left_currency is distinct from right_currency", "CURRENCY")]
+    tests = [] if scene.is_constant("currency") else [("left_currency is distinct from right_currency", "CURRENCY")]
     for place, entry in enumerate(tier.compare):
         if entry.field == "amount":
             tests.append((f"not ({amounts})", entry.kind))

@@ -125,7 +125,8 @@ def test_times_are_read_with_and_without_offset() -> None:
 
 
 def test_a_time_after_the_cutoff_belongs_to_the_next_business_date(tmp_path: Path) -> None:
-    side = {"fields": {"reference": {"column": "ref"}, "amount": {"column": "amt", "type": "amount"}, "currency": {"constant": "CNY"},
+    money = {"amount": {"column": "amt", "type": "amount"}, "currency": {"constant": "CNY"}}
+    side = {"fields": {"reference": {"column": "ref"}, **money,
                        "time": {"column": "at", "type": "time", "formats": ["iso"]},
                        "date": {"type": "date", "business_date_of": "time"}}}  # fmt: skip
     path = file(

@@ -124,7 +124,8 @@ def test_any_part_of_another_type_is_an_error_and_not_a_crash(path: str, part: o
 
 def test_the_hash_of_a_spec_is_of_its_meaning_and_not_of_its_spelling(tmp_path: Path) -> None:
     first, other = tmp_path / "a.yaml", tmp_path / "b.yaml"
-    body = "name: n\nversion: '1'\nleft: &s {fields: {amount: {column: a, type: amount}, currency: {constant: CNY}, r: {column: r}}}\n"
+    fields = "amount: {column: a, type: amount}, currency: {constant: CNY}, r: {column: r}"
+    body = f"name: n\nversion: '1'\nleft: &s {{fields: {{{fields}}}}}\n"
     first.write_text(body + "right: *s\ntiers: [{kind: key, name: r, keys: [r]}]\n", encoding="utf-8")
     other.write_text(
         "# said otherwise\n"
