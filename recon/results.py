@@ -28,6 +28,14 @@ _CONTENT = {
     "matches": ["pair", "state", "tier", "score", "left_ids", "right_ids", "left_minor", "right_minor", "currency"],
     "quarantine": ["side", "column", "reason", "raw"],
 }
+_ORDER = {
+    "matches": "pair, group_id",
+    "breaks": "pair, break_id, currency",
+    "explanations": "pair, subject_id, step, signal",
+    "quarantine": 'side, file, line, "column", reason',
+}
+ORDERED_ROWS_MAX = 1_000_000
+"""Tables up to so many rows are written in order, byte for byte the same again; sorting more would cost more than matching."""
 _CHUNK = 2**20
 QUARANTINE = pa.schema([("side", pa.string()), ("file", pa.string()), ("line", pa.int64()), ("column", pa.string()),
                         ("reason", pa.string()), ("raw", pa.string())])  # fmt: skip
@@ -42,10 +50,12 @@ def write(connection: duckdb.DuckDBPyConnection, landed: Mapping[str, Landed], o
 
 
 def _written(connection: duckdb.DuckDBPyConnection, name: str, out: Path) -> dict[str, Any]:
+    found = content(connection, name)
+    order = f" order by {_ORDER[name]}" if found["rows"] <= ORDERED_ROWS_MAX else ""
     for suffix, options in (("parquet", "format parquet, compression zstd"), ("csv", "format csv, header true")):
         target = str(out / f"{name}.{suffix}").replace("'", "''")
-        connection.execute(f"copy (select * from {name}) to '{target}' ({options})")
-    return content(connection, name)
+        connection.execute(f"copy (select * from {name}{order}) to '{target}' ({options})")
+    return found
 
 
 def content(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:

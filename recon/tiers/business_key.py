@@ -123,11 +123,13 @@ def _left_over(scene: Scene, tier: BusinessTier, name: str, number: int, size: i
     group = reference([*key_names(size), "island"])
     columns = ", ".join(scene.columns())
     ambiguous = f"select {columns}, {group} as group_ref, 'AMBIGUOUS' as kind, {number} as tier_no from ({island}) as islands"
-    rounded = f"""select {", ".join(f"s.{column}" for column in scene.columns())}, p.left_id as group_ref, 'ROUNDING' as kind,
-        {number} as tier_no
-      from {name}_seen as s join {name}_pair as p
-        on (s.side = 'L' and s.record_id = p.left_id) or (s.side = 'R' and s.record_id = p.right_id)
-      where p.left_minor <> p.right_minor"""
+    rounded = " union all ".join(
+        f"""select {", ".join(f"s.{column}" for column in scene.columns())}, p.left_id as group_ref, 'ROUNDING' as kind,
+              {number} as tier_no
+          from {name}_seen as s join {name}_pair as p on s.record_id = p.{word}_id where s.side = '{side}' and p.left_minor <>
+            p.right_minor"""
+        for word, side in (("left", "L"), ("right", "R"))
+    )
     text = f"{ambiguous} union all {rounded}" if is_tolerant(tier.tolerance, scene.decimals) else ambiguous
     return [Statement(f"{name}_broken", text, keep=True)]
 

@@ -139,3 +139,11 @@ def test_the_suggestion_finds_units_keys_in_text_and_dates(tmp_path: Path) -> No
     assert spec.right.fields["date"].formats == ["%Y%m%d"] and spec.right.delimiter == "|"
     payouts, _ = suggested(GOLDEN / "payouts" / "left.csv", GOLDEN / "payouts" / "right.csv")
     assert "kind: group" in payouts and "PO" in payouts
+
+
+def test_the_same_files_give_the_same_bytes_again(tmp_path: Path) -> None:
+    for world in WORLDS:
+        for turn in ("a", "b"):
+            run(world, tmp_path / turn)
+        for path in sorted((tmp_path / "a").iterdir()):
+            assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
