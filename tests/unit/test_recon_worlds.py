@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,39 @@ def test_the_same_files_give_the_same_bytes_again(tmp_path: Path) -> None:
             run(world, tmp_path / turn)
         for path in sorted((tmp_path / "a").iterdir()):
             assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def berka(folder: Path, change: Callable[[list[str]], list[str]] = lambda lines: lines) -> dict[str, Any]:
+    """Permanent orders against transfers, the lines of the transfers changed."""
+    lines = (GOLDEN / "berka" / "right.csv").read_text(encoding="utf-8").splitlines()
+    right = folder / "right.csv"
+    right.write_text("\n".join([lines[0], *change(lines[1:])]) + "\n", encoding="utf-8")
+    files = {"left": [GOLDEN / "berka" / "left.csv"], "right": [right]}
+    return alone.run(read_spec(GOLDEN / "berka" / "spec.yaml"), files, folder / "out")
+
+
+def kinds(found: dict[str, Any]) -> dict[str, int]:
+    return {row["kind"]: row["breaks"] for row in found["pairs"]["left-right"]["kinds"]}
+
+
+def test_real_transfers_are_all_explained_by_permanent_orders_and_the_rest_is_not_yet_due(tmp_path: Path) -> None:
+    found = berka(tmp_path)
+    (tier,) = found["pairs"]["left-right"]["tiers"]
+    assert tier["matches"] == found["sides"]["right"]["records"] == 348
+    assert kinds(found) == {"TIMING": 5} and found["balanced"]
+
+
+def test_a_fault_planted_among_real_transfers_is_one_break_of_its_kind(tmp_path: Path) -> None:
+    def with_another_amount(lines: list[str]) -> list[str]:
+        return [lines[0].replace(".", "9.", 1), *lines[1:]]
+
+    faults: dict[str, Callable[[list[str]], list[str]]] = {
+        "MISSING_RIGHT": lambda lines: lines[1:],
+        "DUPLICATE_RIGHT": lambda lines: [*lines, lines[0]],
+        "AMOUNT": with_another_amount,
+        "MISSING_LEFT": lambda lines: [*lines, "1;999999;AB;12345678;10.00;940301"],
+    }
+    for number, (kind, change) in enumerate(faults.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert kinds(berka(folder, change)) == {"TIMING": 5, kind: 1}
