@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ENGINES = ("duckdb", "spark")
-SPARK_FROM_ROWS = 5_000_000
-"""Records from which Spark is worth its start when it is at hand; below, DuckDB is quicker."""
 
 
 def run(

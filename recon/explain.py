@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recon.engine import Statement
 from recon.spec import BusinessTier, GroupTier, KeyTier, ReversalTier, ScoreTier, Spec, SubsetTier, Tier
-from recon.tiers.scene import Scene, equal, key_names, keys_of, listed
+from recon.tiers.scene import Scene, equal, key_names, keys_of, listed, literal
 
 COLUMNS = ("pair", "subject_id", "step", "signal", "left_value", "right_value", "outcome", "points", "rule")
 
@@ -20,23 +20,19 @@ def reasons(tier: Tier) -> str:
         case GroupTier():
             said = _agreed([*tier.keys, "currency"]) + "; sums of the group compared"
         case SubsetTier():
-            return _literal(_agreed([*tier.keys, "currency"]) + "; the only subset with this sum; to be confirmed by hand")
+            return literal(_agreed([*tier.keys, "currency"]) + "; the only subset with this sum; to be confirmed by hand")
         case ReversalTier():
-            return _literal(f"{tier.reversal_of} names {tier.target}; the two net to zero")
+            return literal(f"{tier.reversal_of} names {tier.target}; the two net to zero")
         case ScoreTier():
-            return _literal(f"best score of both sides in the block {', '.join(tier.keys)}; to be confirmed by hand")
+            return literal(f"best score of both sides in the block {', '.join(tier.keys)}; to be confirmed by hand")
     window = getattr(tier, "window", None)
     days = f"; days from {-window.before} to {window.after}" if window is not None else ""
-    exact, tolerant = _literal(f"{said}; amount equal{days}"), _literal(f"{said}; amount within tolerance{days}")
+    exact, tolerant = literal(f"{said}; amount equal{days}"), literal(f"{said}; amount within tolerance{days}")
     return f"case detail when 'exact' then {exact} else {tolerant} end"
 
 
 def _agreed(names: list[str]) -> str:
     return "; ".join(f"{name} equal" for name in dict.fromkeys(names) if name != "amount")
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def statements(spec: Spec, scene: Scene, prefix: str, tiers: list[Tier]) -> list[Statement]:
@@ -144,10 +140,8 @@ def _proposal(prefix: str) -> Statement:
 
 def _explanations(spec: Spec, scene: Scene, prefix: str, tiers: list[Tier]) -> Statement:
     pair = prefix.rstrip("_").replace("_", "-")
-    names = " ".join(
-        f"when {number} then '{spec.name}/{tier.name.replace(chr(39), chr(39) * 2)}'" for number, tier in enumerate(tiers, 1)
-    )
-    rule = f"case tier_no {names} else '{spec.name}' end || '@{spec.version.replace(chr(39), '')}'"
+    names = " ".join(f"when {number} then {literal(f'{spec.name}/{tier.name}')}" for number, tier in enumerate(tiers, 1))
+    rule = f"case tier_no {names} else '{spec.name}' end || {literal(f'@{spec.version}')}"
     parts = [
         f"""select '{pair}' as pair, break_id as subject_id, {step} as step, '{name}' as signal,
           cast(left_{column} as string) as left_value, cast(right_{column} as string) as right_value,

@@ -27,7 +27,7 @@ from recon.spec import (
     Tier,
 )
 from recon.tiers import business_key, reversal, scored, shared_group, strong_key
-from recon.tiers.scene import FIXED, Outcome, Scene, ids
+from recon.tiers.scene import FIXED, Outcome, Scene, ids, literal
 
 ESCALATION_DAYS = (2, 8, 31)
 _SEVERITIES = list(Severity)
@@ -50,7 +50,7 @@ class Pair:
     @property
     def left_condition(self) -> str:
         """Which records of the left side take part."""
-        tests = [f"f_{one.field} in ({', '.join(_literal(value) for value in one.values)})" for one in self.keep]
+        tests = [f"f_{one.field} in ({', '.join(literal(value) for value in one.values)})" for one in self.keep]
         return " and ".join(tests) or "true"
 
     @property
@@ -142,7 +142,7 @@ def _records(scene: Scene, pair: Pair) -> Statement:
 
 def _matches(spec: Spec, pair: Pair, outcomes: list[tuple[Tier, Outcome]]) -> Statement:
     parts = [
-        f"""select '{pair.name}' as pair, group_id, state, '{_quoted(tier.name)}' as tier, score, left_count, right_count,
+        f"""select '{pair.name}' as pair, group_id, state, {literal(tier.name)} as tier, score, left_count, right_count,
               left_ids,
           right_ids, left_minor, right_minor, currency, {explain.reasons(tier)} as reasons from {outcome.matches}"""
         for tier, outcome in outcomes
@@ -197,7 +197,7 @@ def _kinds(spec: Spec, prefix: str) -> Statement:
         severity = (own.severity if own else None) or kind.severity
         action = own.action if own else None
         texts = (action.en, action.zh) if action else (kind.action_en, kind.action_zh)
-        rows.append(f"('{name}', '{_quoted(code)}', {_SEVERITIES.index(severity)}, '{_quoted(texts[0])}', '{_quoted(texts[1])}')")
+        rows.append(f"('{name}', {literal(code)}, {_SEVERITIES.index(severity)}, {literal(texts[0])}, {literal(texts[1])})")
     return Statement(
         f"{prefix}kind", f"select * from (values {', '.join(rows)}) as t(kind, code, severity_no, action_en, action_zh)"
     )
@@ -213,7 +213,7 @@ def _out_breaks(spec: Spec, pair: Pair) -> Statement:
     steps = " + ".join(f"case when age_working_days >= {days} then 1 else 0 end" for days in ESCALATION_DAYS)
     severity = f"case when severity_no = 0 then 0 else least({len(_SEVERITIES) - 1}, severity_no + {steps}) end"
     words = " ".join(f"when {place} then '{name}'" for place, name in enumerate(_SEVERITIES))
-    tiers = " ".join(f"when {number} then '{_quoted(tier.name)}'" for number, tier in enumerate(pair.tiers, 1))
+    tiers = " ".join(f"when {number} then {literal(tier.name)}" for number, tier in enumerate(pair.tiers, 1))
     joined = f"""select b.*, e.currency, e.effect_minor, k.code, k.severity_no, k.action_en, k.action_zh,
         cast({age} as int) as age_working_days, coalesce(n.nearest, '') as nearest, coalesce(n.failing, '') as failing,
         coalesce(q.proposal, '') as proposal
@@ -226,12 +226,3 @@ def _out_breaks(spec: Spec, pair: Pair) -> Statement:
           end as tier,
         nearest, failing, proposal, action_en, action_zh from ({joined}) as joined"""
     return Statement(f"{p}breaks", text)
-
-
-def _literal(text: str) -> str:
-    return f"'{_quoted(text)}'"
-
-
-def _quoted(text: str) -> str:
-    # a backslash is an escape in Spark's literals and none in DuckDB's
-    return text.replace("'", "''").replace("\\", "/")

@@ -86,6 +86,15 @@ class Scene:
         )
 
 
+def literal(text: str) -> str:
+    """A text of a spec as a literal that both engines read alike: a backslash is an escape in Spark's and none in DuckDB's.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return " || chr(92) || ".join("'" + part.replace("'", "''") + "'" for part in text.split("\\"))
+
+
 def keys_of(scene: Scene, names: Sequence[str], alias: str = "") -> list[str]:
     """Expressions of key fields."""
     dot = f"{alias}." if alias else ""

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from recon.engine import Statement
 from recon.spec import KeyTier
-from recon.tiers.scene import Outcome, Scene, all_given, equal, inside, key_names, keys_of, listed, match, reference, within
+from recon.tiers.scene import (
+    Outcome,
+    Scene,
+    all_given,
+    equal,
+    inside,
+    key_names,
+    keys_of,
+    listed,
+    literal,
+    match,
+    reference,
+    within,
+)
 
 
 def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outcome:
@@ -77,7 +90,7 @@ def _facts(scene: Scene, tier: KeyTier, own_ids: list[bool]) -> list[str]:
 
 
 def _currency(scene: Scene, word: str) -> str:
-    return f"'{scene.left.fields['currency'].constant}'" if scene.is_constant("currency") else f"{word}_currency"
+    return literal(scene.left.fields["currency"].constant or "") if scene.is_constant("currency") else f"{word}_currency"
 
 
 def _joined(keys: list[str]) -> str:

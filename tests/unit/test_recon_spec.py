@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+from typer.testing import CliRunner
 
+from fundwatch.cli import app
+from recon import alone
 from recon.spec import SpecFault, parse_spec, read_spec
 
 SIDE: dict[str, Any] = {
@@ -135,3 +139,57 @@ def test_the_hash_of_a_spec_is_of_its_meaning_and_not_of_its_spelling(tmp_path: 
     )
     assert read_spec(first).sha256 == read_spec(other).sha256
     assert read_spec(first).sha256 != parse_spec(SOUND).sha256
+
+
+def test_words_of_a_spec_never_end_a_statement(tmp_path: Path) -> None:
+    hostile = "it's \\ \"; drop table side_left; --"
+    content = changed("version", hostile)
+    content["tiers"][0]["name"] = hostile
+    for side in ("left", "right"):
+        content[side]["fields"]["currency"] = {"constant": hostile}
+        content[side]["keep"] = [{"field": "currency", "values": [hostile]}]
+    content["breaks"] = {"MISSING_LEFT": {"code": hostile, "action": {"en": hostile, "zh": hostile}}}
+    left, right = tmp_path / "left.csv", tmp_path / "it's right.csv"
+    left.write_text("ref,amt,day\nA,1.00,2026-08-03\n", encoding="utf-8")
+    right.write_text("ref,amt,day\nA,1.00,2026-08-03\nB',2.00,2026-08-03\n", encoding="utf-8")
+    found = alone.run(parse_spec(content), {"left": [left], "right": [right]}, tmp_path / "it's out")
+    (kind,) = found["pairs"]["left-right"]["kinds"]
+    assert (kind["code"], kind["currency"]) == (hostile, hostile) and found["balanced"]
+    assert found["pairs"]["left-right"]["tiers"][0]["tier"] == hostile
+    page = (tmp_path / "it's out" / "index.html").read_text(encoding="utf-8")
+    assert "drop table" in page and '"; drop' not in page
+
+
+def test_the_command_line_refuses_with_3_what_it_cannot_read(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text("name: X\n", encoding="utf-8")
+    (tmp_path / "a.csv").write_text("ref,amt,day\n", encoding="utf-8")
+    files = ["--left", str(tmp_path / "a.csv"), "--right", str(tmp_path / "a.csv")]
+    bad_spec = CliRunner().invoke(
+        app, ["recon", "run", *files, "--spec", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "out")]
+    )
+    no_file = CliRunner().invoke(
+        app, ["recon", "suggest", *files[:2], "--right", "nothing.csv", "--out", str(tmp_path / "s.yaml")]
+    )
+    assert [getattr(done.exception, "exit_code", None) for done in (bad_spec, no_file)] == [3, 3]
+    assert not (tmp_path / "out").exists() and not (tmp_path / "s.yaml").exists()
+
+
+def test_a_reversal_on_one_side_nets_or_is_named_and_the_other_side_needs_no_such_field(tmp_path: Path) -> None:
+    content = changed("tiers", [
+        {"kind": "key", "name": "reference", "keys": ["reference"]},
+        {"kind": "reversal", "name": "reversed", "side": "left", "reversal_of": "undoes", "target": "reference"},
+    ])  # fmt: skip
+    content["left"]["fields"]["undoes"] = {"column": "undoes"}
+    left, right = tmp_path / "left.csv", tmp_path / "right.csv"
+    left.write_text(
+        "ref,amt,day,undoes\nA,5.00,2026-08-03,\nB,-5.00,2026-08-03,A\nC,7.00,2026-08-03,\nD,-6.00,2026-08-03,C\n"
+        "E,9.00,2026-08-03,\nF,-9.00,2026-08-03,E\nG,-1.00,2026-08-03,nothing\n",
+        encoding="utf-8",
+    )
+    right.write_text("ref,amt,day\nE,9.00,2026-08-03\n", encoding="utf-8")
+    alone.run(parse_spec(content), {"left": [left], "right": [right]}, tmp_path / "out")
+    matches = duckdb.sql(f"select tier, left_ids from '{tmp_path}/out/matches.parquet' order by 1").fetchall()
+    breaks = duckdb.sql(f"select kind, left_ids, effect_minor from '{tmp_path}/out/breaks.parquet' order by left_ids").fetchall()
+    assert matches == [("reference", "E"), ("reversed", "A;B")]
+    # the original of F is matched, so what F lacks is its own other side
+    assert breaks == [("REVERSAL_UNPAIRED", "C;D", 100), ("MISSING_RIGHT", "F", -900), ("REVERSAL_UNPAIRED", "G", -100)]
