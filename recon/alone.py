@@ -48,7 +48,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     with _scratch(out) as scratch, _connection(scratch) as connection:
         landed = {name: staging.stage(connection, name, files[name], source, spec) for name, source in sources.items()}
-        compared = pairs(spec, sources, _as_of_ordinal(connection, spec, as_of, list(sources)))
+        compared = pairs(spec, sources, _as_of_ordinal(connection, spec, as_of, list(sources)), staging.facts(connection, landed))
         if engine == "spark":
             from recon.on_spark import reconcile
 

@@ -1,6 +1,6 @@
 """One side's files to canonical records by its spec: good rows as Arrow batches, bad rows to the quarantine with their reasons.
 
-Columns: record_id (null when the spec gives none), file_no, line_no, amount_minor, currency, direction (``+`` or ``-``),
+Columns: record_id (null when the spec gives none), file_no, line_no, amount_minor, currency,
   business_date, ordinal
 (working days up to it), near_cutoff; then each declared field as f_NAME (text), m_NAME (minor units), d_NAME (date), t_NAME
   (UTC).
@@ -23,6 +23,8 @@ from recon.spec import FieldSpec, SourceSpec, Spec
 
 PREFIX = {"text": "f_", "amount": "m_", "date": "d_", "time": "t_"}
 TYPES = {"text": pa.string(), "amount": pa.int64(), "date": pa.date32(), "time": values.TIME}
+OWN_COLUMN = {"amount": "amount_minor", "currency": "currency", "date": "business_date"}
+"""Fields that every tier reads have columns of their own."""
 _MINUTES_A_DAY = 1440
 
 
@@ -35,21 +37,24 @@ class Landed:
     left_out: int = 0
     faults: list[RowFault] = field(default_factory=list)
     quarantined: int = 0
+    plain_ids: bool = True
 
 
 def column(name: str, declared: FieldSpec) -> str:
     """Name of a field's canonical column."""
-    return PREFIX[declared.type] + name
+    return OWN_COLUMN.get(name) or PREFIX[declared.type] + name
 
 
 def schema(source: SourceSpec) -> pa.Schema:
     """Canonical columns of a side."""
     fixed = [
         ("record_id", pa.string()), ("file_no", pa.int32()), ("line_no", pa.int64()), ("amount_minor", pa.int64()),
-        ("currency", pa.string()), ("direction", pa.string()), ("business_date", pa.date32()), ("ordinal", pa.int32()),
-        ("near_cutoff", pa.bool_()),
+        ("currency", pa.string()), ("business_date", pa.date32()), ("ordinal", pa.int32()), ("near_cutoff", pa.bool_()),
     ]  # fmt: skip
-    return pa.schema(fixed + [(column(name, declared), TYPES[declared.type]) for name, declared in source.fields.items()])
+    others = [
+        (column(name, declared), TYPES[declared.type]) for name, declared in source.fields.items() if name not in OWN_COLUMN
+    ]
+    return pa.schema(fixed + others)
 
 
 def land(paths: Sequence[Path], source: SourceSpec, spec: Spec, cutoff_minutes: int, landed: Landed) -> Iterator[pa.RecordBatch]:
@@ -90,7 +95,7 @@ def _canonical(
         bad = pc.or_(bad, mask)
     if pc.any(bad).as_py():
         _keep_faults(landed, _row_faults(block, file, faults), pc.sum(bad).as_py())
-    columns = _columns(made, ordinal, block, file_no, source, spec, cutoff_minutes)
+    columns = _columns(made, ordinal, block, file_no, source, spec, cutoff_minutes, landed)
     batch = pa.RecordBatch.from_arrays(columns, schema=schema(source))
     kept = _kept(made, source, size)
     landed.left_out += pc.sum(pc.and_(pc.invert(kept), pc.invert(bad))).as_py() or 0
@@ -194,30 +199,38 @@ def _near_cutoff(made: dict[str, pa.Array], source: SourceSpec, spec: Spec, minu
 
 
 def _columns(
-    made: dict[str, pa.Array], ordinal: pa.Array, block: Block, file_no: int, source: SourceSpec, spec: Spec, minutes_max: int
+    made: dict[str, pa.Array],
+    ordinal: pa.Array,
+    block: Block,
+    file_no: int,
+    source: SourceSpec,
+    spec: Spec,
+    minutes_max: int,
+    landed: Landed,
 ) -> list[pa.Array]:
     size = len(block.lines)
-    given = made["amount"]
     return [
-        _record_id(made, source, size),
+        _record_id(made, source, size, landed),
         pa.repeat(pa.scalar(file_no, pa.int32()), size),
         block.lines,
-        given,
+        made["amount"],
         made["currency"],
-        pc.if_else(pc.less(given, 0), "-", "+"),
         made.get("date", pa.nulls(size, pa.date32())),
         ordinal,
         _near_cutoff(made, source, spec, minutes_max, size),
-        *(made[name] for name in source.fields),
+        *(made[name] for name in source.fields if name not in OWN_COLUMN),
     ]
 
 
-def _record_id(made: dict[str, pa.Array], source: SourceSpec, size: int) -> pa.Array:
+def _record_id(made: dict[str, pa.Array], source: SourceSpec, size: int, landed: Landed) -> pa.Array:
     if not source.id:
         return pa.nulls(size, pa.string())
     parts = [pc.cast(made[name], pa.string()) for name in source.id]
     joined = parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, "|")
     # ids are listed with ';' between them
+    if not pc.any(pc.match_substring(joined, ";")).as_py():
+        return joined
+    landed.plain_ids = False
     return pc.replace_substring(joined, ";", "%3B")
 
 

@@ -13,6 +13,7 @@ from domain.vocabulary import Severity
 from recon import explain
 from recon.engine import Statement
 from recon.kinds import KINDS
+from recon.landing import column
 from recon.spec import (
     BusinessTier,
     Expected,
@@ -27,7 +28,7 @@ from recon.spec import (
     Tier,
 )
 from recon.tiers import business_key, reversal, scored, shared_group, strong_key
-from recon.tiers.scene import FIXED, Outcome, Scene, ids, literal
+from recon.tiers.scene import FIXED, NOTHING_KNOWN, Facts, Outcome, Scene, ids, literal
 
 ESCALATION_DAYS = (2, 8, 31)
 _SEVERITIES = list(Severity)
@@ -46,11 +47,15 @@ class Pair:
     expected: Expected
     as_of_ordinal: int | None
     keep: tuple[Keep, ...] = ()
+    facts: Facts = NOTHING_KNOWN
 
     @property
     def left_condition(self) -> str:
         """Which records of the left side take part."""
-        tests = [f"f_{one.field} in ({', '.join(literal(value) for value in one.values)})" for one in self.keep]
+        tests = [
+            f"{column(one.field, self.left.fields[one.field])} in ({', '.join(literal(value) for value in one.values)})"
+            for one in self.keep
+        ]
         return " and ".join(tests) or "true"
 
     @property
@@ -59,10 +64,10 @@ class Pair:
         return f"{self.left_name}_{self.right_name}_"
 
 
-def pairs(spec: Spec, sources: Mapping[str, SourceSpec], as_of_ordinal: int | None) -> list[Pair]:
+def pairs(spec: Spec, sources: Mapping[str, SourceSpec], as_of_ordinal: int | None, facts: Facts = NOTHING_KNOWN) -> list[Pair]:
     """Left with right, then right with third when there is one; `sources` name the fields that identify their records."""
     left, right = sources["left"], sources["right"]
-    found = [Pair("left-right", "left", "right", left, right, spec.tiers, spec.expected, as_of_ordinal)]
+    found = [Pair("left-right", "left", "right", left, right, spec.tiers, spec.expected, as_of_ordinal, (), facts)]
     if spec.third is not None:
         keep, expected = tuple(spec.third_keep), spec.third_expected
         found.append(
@@ -110,7 +115,7 @@ def scene_of(pair: Pair) -> Scene:
                 pass
     own = ("direction",)
     return replace(
-        Scene(pair.prefix, pair.left, pair.right, is_whole=not pair.keep),
+        Scene(pair.prefix, pair.left, pair.right, is_whole=not pair.keep, facts=pair.facts),
         used=tuple(name for name in dict.fromkeys(used) if name not in own),
     )
 
@@ -134,7 +139,9 @@ def _tier(scene: Scene, tier: Tier, number: int, open_view: str) -> Outcome:
 def _records(scene: Scene, pair: Pair) -> Statement:
     def side(letter: str, name: str, source: SourceSpec) -> str:
         fields = scene.side_columns(source)
-        return f"select '{letter}' as side, {', '.join(FIXED[1:])}{', ' + fields if fields else ''} from side_{name}"
+        direction = "case when amount_minor < 0 then '-' else '+' end as direction"
+        fixed = ", ".join(direction if word == "direction" else word for word in FIXED[1:])
+        return f"select '{letter}' as side, {fixed}{', ' + fields if fields else ''} from side_{name}"
 
     both = [f"{side('L', pair.left_name, pair.left)} where {pair.left_condition}", side("R", pair.right_name, pair.right)]
     return Statement(f"{pair.prefix}record", " union all ".join(both))

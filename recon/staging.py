@@ -3,7 +3,7 @@ place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from recon.arrow_tables import create_table
 from recon.landing import Landed, land, schema
 from recon.spec import Expected, KeyTier, SourceSpec, Spec, Tier
+from recon.tiers.scene import Facts
 
 if TYPE_CHECKING:
     import duckdb
@@ -67,6 +68,13 @@ def stage(connection: duckdb.DuckDBPyConnection, name: str, paths: Sequence[Path
 
 def _cutoff_minutes(expected: Expected) -> int:
     return expected.cutoff_minutes
+
+
+def facts(connection: duckdb.DuckDBPyConnection, landed: Mapping[str, Landed]) -> Facts:
+    """What is so of all records of all sides, and spares the tiers work on each."""
+    currencies = " union all ".join(f"select distinct currency from side_{name}" for name in landed)
+    found = connection.execute(f"select distinct currency from ({currencies}) limit 2").fetchall()
+    return Facts(all(one.plain_ids for one in landed.values()), found[0][0] if len(found) == 1 else None)
 
 
 def _content_id(columns: pa.Schema) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recon.engine import Statement
-from recon.landing import PREFIX
+from recon.landing import OWN_COLUMN, column
 from recon.spec import PPM, FieldSpec, SourceSpec, Tolerance, Window
 
 FIXED = (
@@ -42,6 +42,18 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What landing saw of all records: no id needed an escape; the one currency, if there is only one."""
+
+    plain_ids: bool = False
+    currency: str | None = None
+
+
+NOTHING_KNOWN = Facts()
+"""Facts of records that landing did not look at."""
+
+
+@dataclass(frozen=True)
 class Scene:
     """Two sides that are compared: prefix of the views, the sides' specs and the fields that tiers use.
 
@@ -53,6 +65,7 @@ class Scene:
     right: SourceSpec
     used: tuple[str, ...] = field(default=())
     is_whole: bool = True
+    facts: Facts = NOTHING_KNOWN
 
     @property
     def decimals(self) -> int:
@@ -65,16 +78,11 @@ class Scene:
 
     def column(self, name: str) -> str:
         """Column of a field among the records; `direction` is the sign of the amount."""
-        return "direction" if name == "direction" else PREFIX[self.declared(name).type] + name
-
-    def is_constant(self, name: str) -> bool:
-        """Whether both sides give a field the same constant."""
-        left, right = self.left.fields.get(name), self.right.fields.get(name)
-        return left is not None and right is not None and left.constant is not None and left.constant == right.constant
+        return "direction" if name == "direction" else column(name, self.declared(name))
 
     def columns(self) -> list[str]:
         """All columns of the records of this scene."""
-        return [*FIXED, *(self.column(name) for name in self.used)]
+        return [*FIXED, *(self.column(name) for name in self.used if name not in OWN_COLUMN)]
 
     def side_columns(self, source: SourceSpec) -> str:
         """Select list of one side's records; a field that the side lacks is null."""
@@ -83,6 +91,7 @@ class Scene:
             if name in source.fields
             else f"cast(null as {SQL_TYPES[self.declared(name).type]}) as {self.column(name)}"
             for name in self.used
+            if name not in OWN_COLUMN
         )
 
 

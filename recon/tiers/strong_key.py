@@ -30,7 +30,7 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
     # a key that does not repeat is the record's id as it was landed
     own_ids = [number > 1 or not scene.is_whole or source.id != tier.keys for source in (scene.left, scene.right)]
     left_id, right_id = (
-        f"{word}_id" if has_own else f"replace({_joined(places)}, ';', '%3B')"
+        f"{word}_id" if has_own else _joined(places) if scene.facts.plain_ids else f"replace({_joined(places)}, ';', '%3B')"
         for word, has_own in zip(("left", "right"), own_ids, strict=True)
     )
     grouped = f"""select {listed(keys)}, count(case when side = 'L' then 1 end) as lefts,
@@ -75,7 +75,7 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
 def _facts(scene: Scene, tier: KeyTier, own_ids: list[bool]) -> list[str]:
     """Aggregates of the one record a side: nothing that the key or the spec says already, since each costs on every record."""
     given = {"minor": "amount_minor"}
-    if not scene.is_constant("currency"):
+    if scene.facts.currency is None:
         given["currency"] = "currency"
     if tier.window is not None:
         given["ordinal"] = "ordinal"
@@ -90,7 +90,7 @@ def _facts(scene: Scene, tier: KeyTier, own_ids: list[bool]) -> list[str]:
 
 
 def _currency(scene: Scene, word: str) -> str:
-    return literal(scene.left.fields["currency"].constant or "") if scene.is_constant("currency") else f"{word}_currency"
+    return f"{word}_currency" if scene.facts.currency is None else literal(scene.facts.currency)
 
 
 def _joined(keys: list[str]) -> str:
@@ -99,7 +99,7 @@ def _joined(keys: list[str]) -> str:
 
 def _outcome(scene: Scene, tier: KeyTier) -> str:
     amounts = within(tier.tolerance, scene.decimals, "left_minor", "right_minor")
-    tests = [] if scene.is_constant("currency") else [("left_currency is distinct from right_currency", "CURRENCY")]
+    tests = [("left_currency is distinct from right_currency", "CURRENCY")] if scene.facts.currency is None else []
     for place, entry in enumerate(tier.compare):
         if entry.field == "amount":
             tests.append((f"not ({amounts})", entry.kind))
