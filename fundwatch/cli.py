@@ -27,6 +27,7 @@ GROUPS = (
     "ledger",
     "registry",
     "hbase",
+    "recon",
     "report",
     "monthly",
     "model",
