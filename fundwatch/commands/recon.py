@@ -1,4 +1,6 @@
-"""`fundwatch recon run | suggest`: any two or three sets of records reconciled by a spec, without services."""
+"""`fundwatch recon run | suggest`: any two or three sets of records reconciled by a spec, without services; `diff | report` speak
+of the nights.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,8 @@ def register(app: typer.Typer) -> None:
     group.callback()(_recon)
     group.command("run")(run)
     group.command("suggest")(suggest)
+    group.command("diff")(diff)
+    group.command("report")(report)
     app.add_typer(group, name="recon")
 
 
@@ -76,6 +80,64 @@ def suggest(
     emit({"spec": str(out), "notes": notes}, as_json, _show_notes)
 
 
+def diff(
+    before: Annotated[int, typer.Argument(help="number of the run to compare with, such as one with --known-as-of")],
+    after: Annotated[int, typer.Argument(help="number of the run that is compared")],
+    out: Annotated[Path | None, typer.Option("--out", help="a CSV file for all rows; else they are printed")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what two runs found differently on the dates that both have: items added, gone and changed, and terms of equations."""
+    import csv
+
+    from domain.errors import WrongUse
+    from fundwatch.output import emit
+    from fundwatch.settings import load
+    from lake import runs
+    from recon.diff import COLUMNS, differences
+
+    settings = load()
+    one, other = runs.get(settings, before), runs.get(settings, after)
+    if max(one.first_date, other.first_date) > min(one.last_date, other.last_date):
+        raise WrongUse(f"runs {before} and {after} have no date in common")
+    found = differences(settings, one, other)
+    if out is not None:
+        with out.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *found.rows])
+    result: dict[str, Any] = {"changes": len(found.rows), "counts": found.counts, "out": str(out) if out else None}
+    emit(result, as_json, lambda _: _show_changes(found.rows if out is None else [], result))
+
+
+def report(
+    platform: Annotated[str, typer.Option(help="platform, for example P01")],
+    date: Annotated[str, typer.Option(help="business date, YYYY-MM-DD")],
+    out: Annotated[Path | None, typer.Option(help="folder; default: reports/reconciliation/PLATFORM/DATE of the home")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the daily reconciliation report: reconciliation.json, and signed PDFs in Chinese and English."""
+    from domain.errors import BadInput
+    from fundwatch.commands.night import maybe_date
+    from fundwatch.output import console, emit
+    from fundwatch.settings import load
+    from reports import reconciliation
+    from reports.signing import signer
+
+    settings, day = load(), maybe_date(date)
+    if day is None:
+        raise BadInput("--date is a date, YYYY-MM-DD")
+    found = reconciliation.read(settings, platform, day)
+    folder = out or settings.reports_dir / "reconciliation" / platform / day.isoformat()
+    paths = reconciliation.build(found, signer(settings), folder)
+    signed = found.sign_off is not None
+    result: dict[str, Any] = {
+        "files": [str(path) for path in paths],
+        "run_id": found.content["run_id"],
+        "report_sha256": found.sha256,
+        "is_signed_off": signed,
+        "blockers": len(found.content["blockers"]),
+    }
+    emit(result, as_json, lambda _: console.print("\n".join(result["files"]), soft_wrap=True, markup=False))
+
+
 def _must_exist(paths: list[Path]) -> None:
     from domain.errors import BadInput
 
@@ -101,6 +163,18 @@ def _show(result: dict[str, Any]) -> None:
     for side, entry in result["sides"].items():
         console.print(f"{side}: {entry['records']} records, {entry['quarantined']} quarantined, {entry['left_out']} left out")
     console.print(f"{result['out']}/index.html", markup=False, soft_wrap=True)
+
+
+def _show_changes(rows: list[tuple[Any, ...]], result: dict[str, Any]) -> None:
+    from fundwatch.output import console
+
+    for change, day, platform, recon_id, key, _, before, after, currency, amount_before, amount_after, *_ in rows:
+        told = f"{before or '–'} {amount_before if amount_before is not None else '–'}"
+        says = f"{after or '–'} {amount_after if amount_after is not None else '–'}"
+        console.print(f"{change:8} {day} {platform} {recon_id} {key} {currency}: {told} → {says}", markup=False, soft_wrap=True)
+    for name, count in result["counts"].items():
+        console.print(f"{name}: {count}", markup=False)
+    console.print(f"{result['changes']} differences", markup=False)
 
 
 def _show_notes(result: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from fundwatch.settings import Settings
 from lake import store
 from lake.published import Winner, winners_before
 from lake.steps import Run, StepContext
+from recon.diff import differences
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -91,6 +92,41 @@ def test_a_frame_without_the_tables_columns_and_an_unknown_table_are_refused(lak
         store.write(mine, "open_item_effect", frame(lake).drop("effect_minor"))
     with pytest.raises(WrongUse, match="no table 'ledger'"):
         store.of_run(mine, "ledger")
+
+
+def test_two_runs_are_compared_item_by_item_on_the_dates_that_both_have(lake: SparkSession, test_settings: Settings) -> None:
+    columns = store.TABLES["open_item"].columns
+
+    def items(run_id: int, *rows: tuple[date, str, str, int]) -> Run:
+        mine = context(lake, test_settings, run_id, DAYS[0], DAYS[1] if run_id == 810_051 else DAYS[2], PLATFORM)
+        named = [
+            {
+                "business_date": day,
+                "run_id": run_id,
+                "platform_id": PLATFORM,
+                "item_id": item,
+                "code": code,
+                "amount_minor": amount,
+            }
+            | {"recon_id": "R3", "match_key": item, "currency": "CNY", "evidence": "{}", "explanation": f"said by {run_id}"}
+            for day, item, code, amount in rows
+        ]
+        content = lake.createDataFrame([tuple(row.get(name) for name in columns) for row in named], store.TABLES["open_item"].ddl)
+        store.write(mine, "open_item", content)
+        return mine.run
+
+    then = items(810_051, (DAYS[0], "same", "B01", 5), (DAYS[0], "gone", "B01", 5), (DAYS[1], "code", "B14", 5))
+    now = items(
+        810_052, (DAYS[0], "same", "B01", 5), (DAYS[1], "code", "B01", 5), (DAYS[1], "new", "B02", 7), (DAYS[2], "x", "B02", 1)
+    )
+    found = differences(test_settings, then, now)
+    assert [(row[0], row[1], row[4], row[6], row[7]) for row in found.rows] == [
+        ("GONE", DAYS[0], "gone", "B01", None),
+        ("CHANGED", DAYS[1], "code", "B14", "B01"),
+        ("ADDED", DAYS[1], "new", None, "B02"),
+    ]
+    assert found.counts == {"ADDED B02": 1, "CHANGED B01": 1, "GONE B01": 1}
+    assert differences(test_settings, then, then).rows == []
 
 
 def publish(database: Any, *versions: tuple[date, str, int, int, str, datetime]) -> None:
