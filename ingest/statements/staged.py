@@ -1,0 +1,148 @@
+"""Tables of one file, written where nobody looks until the whole file is found good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ingest.statements.model import BAD_ROWS, ENTRIES, BadRows, Ended, Entries, Event, Parts, Records, Statement, statement_table
+from ingest.statements.refusal import Refused
+from ingest.statements.source import Content
+
+ROW_GROUP_ROWS = 128 * 1024
+_MEMORY = "512MB"
+_SAME = (
+    "stmt_id, bank_ref, cust_ref, e2e_id, dr_cr, amount_minor, book_date, value_date, reversal_flag, status, type_code, "
+    "counterparty_name, counterparty_acct, remittance"
+)
+
+
+class _Table:
+    """One Parquet file, in row groups of a good size whatever comes."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
+        self._schema = schema
+        self._held: list[pa.RecordBatch] = []
+        self._held_rows = 0
+        self.rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self._held.append(batch)
+        self._held_rows += len(batch)
+        self.rows += len(batch)
+        if self._held_rows >= ROW_GROUP_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._held:
+            self._writer.write_table(pa.Table.from_batches(self._held, self._schema), row_group_size=2 * ROW_GROUP_ROWS)
+        self._held, self._held_rows = [], 0
+
+    def close(self) -> None:
+        self.flush()
+        self._writer.close()
+
+
+class Staged:
+    """The tables of one file in a folder: `entries`, `parts`, `records`, `bad_rows`, `statements`; use as a context manager."""
+
+    def __init__(self, folder: Path, content: Content) -> None:
+        self.folder, self.content = folder, content
+        self.statements: list[Statement] = []
+        self.tables: dict[str, _Table] = {}
+
+    def __enter__(self) -> Staged:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish the files; they may be read now."""
+        for table in self.tables.values():
+            table.close()
+        self.tables = {}
+
+    def add(self, event: Event) -> None:
+        """What a reader gave."""
+        if isinstance(event, Ended):
+            self.statements.append(event.statement)
+            return
+        name, schema = _table_of(event)
+        if name not in self.tables:
+            self.tables[name] = _Table(self.folder / f"{name}.parquet", schema)
+        self.tables[name].add(event.batch)
+
+    def rows(self, name: str) -> int:
+        """Rows of a table so far; ask before `finish`."""
+        return self.tables[name].rows if name in self.tables else 0
+
+    def finish(self) -> None:
+        """Write the statements and close all."""
+        if self.statements:
+            pq.write_table(statement_table(self.statements), self.folder / "statements.parquet")
+            self.tables.setdefault(
+                "entries", _Table(self.folder / "entries.parquet", ENTRIES)
+            ) if "entries" not in self.tables else None
+        self.close()
+
+    def refuse_repeats(self, form: str, unique: list[str]) -> None:
+        """Refuse a file in which a key comes twice; after `finish`.
+
+        The keys are the layout's; the bank's own id in OFX; elsewhere two entries alike in everything with a bank reference, in
+        statements that no balance proves. With a proving balance two rows alike are two bookings.
+        """
+        if unique:
+            table = "records" if (self.folder / "records.parquet").exists() else "entries"
+            scope = ["stmt_id"] if table == "entries" else []
+            self._refuse_repeat(table, ", ".join([*scope, *(f'"{name}"' for name in unique)]), f'"{unique[0]}" IS NOT NULL')
+        elif form == "ofx":
+            self._refuse_repeat("entries", "stmt_id, bank_ref", "bank_ref IS NOT NULL")
+        elif form in {"camt", "mt942", "bai2", "mt940"}:
+            unproved = [statement.stmt_id for statement in self.statements if statement.proof != "BALANCE"]
+            if unproved:
+                self._refuse_repeat("entries", _SAME, "bank_ref IS NOT NULL AND list_contains(?, stmt_id)", unproved)
+
+    def _refuse_repeat(self, table: str, keys: str, where: str, *arguments: object) -> None:
+        path = self.folder / f"{table}.parquet"
+        if not path.exists():
+            return
+        with duckdb.connect(
+            config={"threads": 1, "memory_limit": _MEMORY, "temp_directory": str(self.folder / "spill")}
+        ) as engine:
+            found = engine.execute(
+                f"SELECT min(line_no), max(line_no) FROM read_parquet(?) WHERE {where} "
+                f"GROUP BY {keys} HAVING count(*) > 1 ORDER BY 2 LIMIT 1",
+                [str(path), *arguments],
+            ).fetchone()
+        if found:
+            raise Refused("DUPLICATE", self.content.at(found[1]), f"the row has the key of line {found[0]} ({keys})")
+
+
+def as_json(folder: Path) -> None:
+    """Each Parquet table of a folder as JSON Lines beside it, streamed."""
+    with duckdb.connect(config={"threads": 1, "memory_limit": _MEMORY, "temp_directory": str(folder / "spill")}) as engine:
+        engine.execute("SET TimeZone = 'UTC'")
+        for path in sorted(folder.glob("*.parquet")):
+            engine.execute(
+                f"COPY (SELECT * FROM read_parquet('{_quoted(path)}')) TO '{_quoted(path.with_suffix('.jsonl'))}' (FORMAT json)"
+            )
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _table_of(event: Entries | Parts | Records | BadRows) -> tuple[str, pa.Schema]:
+    if isinstance(event, Entries):
+        return "entries", ENTRIES
+    if isinstance(event, Parts):
+        return "parts", ENTRIES
+    if isinstance(event, BadRows):
+        return "bad_rows", BAD_ROWS
+    return "records", event.batch.schema
