@@ -15,6 +15,8 @@ from ingest.statements.source import Content
 
 BALANCE, TOTALS, NONE = "BALANCE", "TOTALS", "NONE"
 _INT64 = 2**63
+# statements are few beside their entries; they and their names are all that is held of a file
+STATEMENTS_MAX = 100_000
 
 
 @dataclass
@@ -76,6 +78,7 @@ def controlled(content: Content, events: Iterable[Event], before: Before) -> Ite
     each other, too.
     """
     sums: dict[str, Sums] = {}
+    ended = 0
     here = Before({}, dict(before.refs), dict(before.last))
     for event in events:
         if isinstance(event, Entries):
@@ -85,6 +88,9 @@ def controlled(content: Content, events: Iterable[Event], before: Before) -> Ite
             statement.file_name, statement.file_sha256 = content.file_name, content.sha256
             _check(content, event, sums.pop(statement.stmt_id, Sums()), here)
             here.add(statement)
+            ended += 1
+            if ended > STATEMENTS_MAX:
+                raise Refused("SIZE", content.at(event.line_no), f"the file holds more than {STATEMENTS_MAX} statements")
         yield event
 
 

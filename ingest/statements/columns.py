@@ -111,7 +111,8 @@ def _distinct(kind: str, column: Column, texts: pa.StringArray, limits: Limits) 
     return pc.take(pa.array(list(words.values()), pa.string()), at)
 
 
-def _date(form: str, texts: pa.StringArray, limits: Limits) -> pa.Array:
+def _date(form: str, texts: pa.StringArray, limits: Limits | None) -> pa.Array:
+    """Dates of the calendar, near the day of reading when limits are given."""
     if form in _DATE_SLICES:
         fits = _only(texts, pc.match_substring_regex(texts, _DATE_PATTERNS[form]))
         texts = pc.binary_join_element_wise(*(pc.utf8_slice_codeunits(fits, *at) for at in _DATE_SLICES[form]), "-")
@@ -120,6 +121,8 @@ def _date(form: str, texts: pa.StringArray, limits: Limits) -> pa.Array:
         if len(texts)
         else pa.nulls(0, pa.date32())
     )
+    if limits is None:
+        return days
     years = pc.year(days)
     first, last = limits.as_of.year - limits.years_back_max, limits.as_of.year + limits.years_ahead_max
     near = pc.and_(pc.greater_equal(years, first), pc.less_equal(years, last))
@@ -129,14 +132,30 @@ def _date(form: str, texts: pa.StringArray, limits: Limits) -> pa.Array:
 def _time(form: str, texts: pa.StringArray, zone: str) -> pa.Array:
     """UTC moments of local times."""
     if form == "YYYYMMDDHHMMSS":
-        fits = _only(texts, pc.match_substring_regex(texts, r"^[0-9]{14}$"))
-        day = pc.binary_join_element_wise(*(pc.utf8_slice_codeunits(fits, *at) for at in ((0, 4), (4, 6), (6, 8))), "-")
-        clock = pc.binary_join_element_wise(*(pc.utf8_slice_codeunits(fits, *at) for at in ((8, 10), (10, 12), (12, 14))), ":")
-        texts = pc.binary_join_element_wise(day, clock, " ")
-    elif form == "YYYY/MM/DD HH:MM:SS":
+        return _utc(_digits(texts), zone)
+    if form == "YYYY/MM/DD HH:MM:SS":
         texts = pc.replace_substring(texts, "/", "-")
     elif form == "YYYY-MM-DDTHH:MM:SS":
         texts = pc.replace_substring(texts, "T", " ", max_replacements=1)
     fits = _only(texts, pc.match_substring_regex(texts, _ISO_TIME))
     local = cast_or_null(fits, pa.timestamp("us")) if len(fits) else pa.nulls(0, pa.timestamp("us"))
+    return _utc(local, zone)
+
+
+def _utc(local: pa.TimestampArray, zone: str) -> pa.TimestampArray:
     return pc.cast(pc.assume_timezone(local, zone, ambiguous="earliest", nonexistent="earliest"), pa.timestamp("us", tz="UTC"))
+
+
+def _digits(texts: pa.StringArray) -> pa.TimestampArray:
+    """Local times of fourteen digits by arithmetic: cutting texts into slices costs ten times as much."""
+    fits = pc.match_substring_regex(texts, r"^[0-9]{14}$")
+    numbers = pc.fill_null(pc.cast(_only(texts, fits), pa.int64()), 0).to_numpy()
+    encoded = pc.dictionary_encode(pa.array(numbers // 10**6))
+    dates = _date("YYYYMMDD", pc.cast(encoded.dictionary, pa.string()), None)
+    days = pc.take(pc.cast(pc.cast(dates, pa.int32()), pa.int64()), encoded.indices)
+    clock = numbers % 10**6
+    hours, minutes, seconds = clock // 10000, clock // 100 % 100, clock % 100
+    is_time = (hours < 24) & (minutes < 60) & (seconds < 60)
+    micros = (hours * 3600 + minutes * 60 + seconds) * 10**6
+    moments = pc.add(pc.multiply(days, 86400 * 10**6), pa.array(micros, mask=~is_time))
+    return pc.cast(moments, pa.timestamp("us"))

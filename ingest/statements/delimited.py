@@ -16,6 +16,7 @@ from pyarrow import csv
 
 from domain.money import MAX_AMOUNT_MINOR
 from ingest.statements import amounts
+from ingest.statements.checks import STATEMENTS_MAX
 from ingest.statements.columns import Typed, reason, type_of, typed
 from ingest.statements.currencies import DIGITS
 from ingest.statements.gather import credible, stmt_id
@@ -239,12 +240,23 @@ class _Reader:
             raise Refused("SCHEMA", self.content.at(first), f"the lines cannot be split ({error})") from None
         if skipped:
             numbers = numbers[~np.isin(numbers, list(skipped))]
+        has_blanks = self._has_blanks(block)
         texts = {
-            column.means: _trimmed(table.column(f"c{index}").combine_chunks())
+            column.means: (_trimmed if has_blanks else _as_they_are)(table.column(f"c{index}").combine_chunks())
             for index, column in enumerate(self.layout.columns)
             if column.means
         }
         return texts, numbers, skipped
+
+    def _has_blanks(self, block: bytes) -> bool:
+        """Whether any value begins or ends with a blank; trimming all costs a fifth of the whole reading."""
+        data = np.frombuffer(b"\n" + block, dtype=np.uint8)
+        at = np.flatnonzero(data <= 32)
+        at = at[(data[at] == 32) | (data[at] == 9)]
+        is_edge = np.zeros(256, dtype=bool)
+        is_edge[[ord(self.layout.delimiter), 10, 13, ord(self.layout.quote or "\n")]] = True
+        # the block ends with a line's end, so that there is a byte behind each
+        return bool(is_edge[data[at - 1]].any() or is_edge[data[at + 1]].any()) or "\u3000".encode() in block
 
     def _column_names(self, first: int, block: bytes) -> list[str]:
         """Arrow's names of the columns; how many undeclared ones follow is learned from the first row."""
@@ -415,6 +427,8 @@ class _Reader:
         account, code = key.split("\x1f")
         found = self.file.accounts.get((account, code))
         if found is None:
+            if len(self.file.accounts) >= STATEMENTS_MAX:
+                raise Refused("SIZE", self.content.place, f"the file speaks of more than {STATEMENTS_MAX} accounts")
             statement = Statement(
                 stmt_id(self.content, len(self.file.accounts) + 1),
                 self.file.header.get("ref"),
@@ -574,6 +588,10 @@ def _trimmed(texts: pa.StringArray) -> pa.StringArray:
     """Without the blanks around, null when nothing is left."""
     trimmed = pc.utf8_trim_whitespace(texts)
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
+def _as_they_are(texts: pa.StringArray) -> pa.StringArray:
+    return texts
 
 
 def _falses(count: int) -> pa.BooleanArray:

@@ -72,9 +72,20 @@ def land(
     for path in paths:
         try:
             for content in contents(path, limits):
-                yield _refusal(content, None) if isinstance(content, Refused) else _land(content, find, target, known)
+                if isinstance(content, Refused):
+                    yield _unread(content, target)
+                else:
+                    yield _land(content, find, target, known)
         except Refused as refused:
-            yield _refusal(refused, None)
+            yield _unread(refused, target)
+
+
+def _unread(refused: Refused, target: Target) -> Verdict:
+    """The verdict of what could not even be opened; its content has no hash."""
+    verdict = _refusal(refused, None)
+    if target.folder:
+        _note(target.folder, verdict)
+    return verdict
 
 
 def remember(folder: Path, known: Before) -> None:

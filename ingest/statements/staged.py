@@ -15,6 +15,11 @@ from ingest.statements.source import Content
 
 ROW_GROUP_ROWS = 128 * 1024
 _MEMORY = "512MB"
+_REPEATING = (
+    *("stmt_id", "dr_cr", "currency", "status", "book_date", "value_date", "type_code", "type_family", "reversal_flag"),
+    *("file_sha256", "platform_no", "biz_type", "pay_company_code"),
+)
+_UTC = "%Y-%m-%dT%H:%M:%S.%fZ"
 _SAME = (
     "stmt_id, bank_ref, cust_ref, e2e_id, dr_cr, amount_minor, book_date, value_date, reversal_flag, status, type_code, "
     "counterparty_name, counterparty_acct, remittance"
@@ -25,7 +30,11 @@ class _Table:
     """One Parquet file, in row groups of a good size whatever comes."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
+        # a dictionary of values that hardly repeat costs more than all the rest of the writing
+        repeating = [name for name in _REPEATING if name in schema.names]
+        self._writer = pq.ParquetWriter(
+            path, schema, compression="zstd", compression_level=1, use_dictionary=repeating, write_statistics=repeating
+        )
         self._schema = schema
         self._held: list[pa.RecordBatch] = []
         self._held_rows = 0
@@ -129,9 +138,9 @@ def as_json(folder: Path) -> None:
     with duckdb.connect(config={"threads": 1, "memory_limit": _MEMORY, "temp_directory": str(folder / "spill")}) as engine:
         engine.execute("SET TimeZone = 'UTC'")
         for path in sorted(folder.glob("*.parquet")):
-            engine.execute(
-                f"COPY (SELECT * FROM read_parquet('{_quoted(path)}')) TO '{_quoted(path.with_suffix('.jsonl'))}' (FORMAT json)"
-            )
+            target = path.with_suffix(".jsonl")
+            rows = f"SELECT * FROM read_parquet('{_quoted(path)}')"
+            engine.execute(f"COPY ({rows}) TO '{_quoted(target)}' (FORMAT json, TIMESTAMPFORMAT '{_UTC}')")
 
 
 def _quoted(path: Path) -> str:
