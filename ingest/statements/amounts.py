@@ -13,10 +13,10 @@ from domain.money import MAX_AMOUNT_MINOR
 from ingest.statements.currencies import DIGITS, DIGITS_MAX
 from ingest.statements.refusal import Place, Refused
 
-_DECIMAL = re.compile(r"([+-]?)([0-9]{0,15})(?:[.,]([0-9]{0,15}))?")
+_DECIMAL = re.compile(r"([+-]?)([0-9]{0,16})(?:[.,]([0-9]{0,15}))?")
 _WHOLE = re.compile(r"([+-]?)([0-9]{1,16})")
-# what the columnar form reads: at most as many decimals as any currency has, and so few digits that they fit 64 bits
-_COLUMN = r"^[+-]?([0-9]{1,14})(\.[0-9]{0,4}0*)?$"
+# what the columnar form reads: at most as many decimals as any currency has, zeros behind them apart
+_COLUMN = r"^[+-]?([0-9]{1,16})(\.[0-9]{0,4})?$"
 
 
 def currency(text: str, place: Place) -> str:
@@ -84,29 +84,33 @@ def column(texts: pa.StringArray, codes: pa.StringArray | str, unit: str) -> Col
     `unit` is "major" (decimals by the currency in `codes`) or "minor" (fen). A text that is not exact is bad, never rounded.
     """
     fits = pc.match_substring_regex(texts, _COLUMN)
-    decimals = pc.cast(pc.if_else(fits, texts, pa.scalar(None, pa.string())), pa.decimal128(22, DIGITS_MAX))
-    scaled = _unscaled(decimals)
-    divisor = _divisors(codes, len(texts)) if unit == "major" else 10**DIGITS_MAX
-    values = scaled // divisor
-    known = np.asarray(divisor) > 0
+    decimals = pc.cast(pc.if_else(fits, texts, pa.scalar(None, pa.string())), pa.decimal128(24, DIGITS_MAX))
+    scaled, is_negative, is_small = _unscaled(decimals)
+    divisor = _divisors(codes, len(texts)) if unit == "major" else np.full(len(texts), 10**DIGITS_MAX, dtype=np.uint64)
+    known = divisor > 0
+    values = scaled // np.maximum(divisor, 1)
     valid = decimals.is_valid().to_numpy(zero_copy_only=False)
-    exact = valid & known & (values * divisor == scaled) & (np.abs(values) <= MAX_AMOUNT_MINOR)
+    exact = valid & known & is_small & (values * divisor == scaled) & (values <= MAX_AMOUNT_MINOR)
+    signed = np.where(exact, values, 0).astype(np.int64) * np.where(is_negative, -1, 1)
     missing = texts.is_null().to_numpy(zero_copy_only=False)
-    return Column(pa.array(values, pa.int64(), mask=~exact), pa.array(~exact & ~missing))
+    return Column(pa.array(signed, pa.int64(), mask=~exact), pa.array(~exact & ~missing))
 
 
-def _unscaled(decimals: pa.Decimal128Array) -> np.ndarray:
-    """The integers inside a decimal column; the low word alone, since the pattern keeps them under 64 bits."""
+def _unscaled(decimals: pa.Decimal128Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The integers inside a decimal column: magnitudes, which are negative, which fit 64 bits."""
     if not len(decimals):
-        return np.zeros(0, dtype=np.int64)
-    words = np.frombuffer(decimals.buffers()[1], dtype=np.int64)
-    return words[2 * decimals.offset : 2 * (decimals.offset + len(decimals)) : 2]
+        return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
+    words = np.frombuffer(decimals.buffers()[1], dtype=np.uint64)[2 * decimals.offset : 2 * (decimals.offset + len(decimals))]
+    low, high = words[::2], words[1::2].astype(np.int64)
+    is_negative = high < 0
+    # two's complement over two words: a negative number that fits one word has nothing but ones above it
+    return np.where(is_negative, ~low + np.uint64(1), low), is_negative, (high == 0) | (high == -1)
 
 
 def _divisors(codes: pa.StringArray | str, count: int) -> np.ndarray:
     """Per row what turns four decimals into the currency's own; 0 is no currency (it makes every value inexact)."""
     if isinstance(codes, str):
-        return np.full(count, 10 ** (DIGITS_MAX - DIGITS[codes]), dtype=np.int64)
+        return np.full(count, 10 ** (DIGITS_MAX - DIGITS[codes]), dtype=np.uint64)
     known = pa.array(list(DIGITS), pa.string())
     at = pc.fill_null(pc.index_in(codes, value_set=known), len(known)).to_numpy(zero_copy_only=False)
-    return np.array([10 ** (DIGITS_MAX - digits) for digits in DIGITS.values()] + [0], dtype=np.int64)[at]
+    return np.array([10 ** (DIGITS_MAX - digits) for digits in DIGITS.values()] + [0], dtype=np.uint64)[at]
