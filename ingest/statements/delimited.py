@@ -105,7 +105,7 @@ class _Reader:
             line, _, block = block.partition(b"\n")
             self._head(first, self._line(first, line))
             first += 1
-        if self.layout.trailer and self.layout.trailer.mark and self.trailer is None:
+        if self.layout.trailer and self.layout.trailer.mark:
             self._no_trailer_inside(first, block)
         if block.strip():
             yield from self._rows(first, block)

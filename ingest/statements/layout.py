@@ -141,8 +141,9 @@ def parsed(text: bytes, name: str) -> Layout:
     if len(text) > _BYTES_MAX:
         raise BadInput(f"{name} is longer than {_BYTES_MAX} bytes: a layout is not")
     try:
-        layout = msgspec.convert(yaml.safe_load(text), Layout)
-    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        # every scalar stays text until its field says what it is: a column named `no` or `on` is no truth value
+        layout = msgspec.convert(yaml.load(text, Loader=yaml.BaseLoader), Layout, strict=False)
+    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"{name} is no layout: {error}") from None
     faults = list(_faults(layout))
     if faults:
