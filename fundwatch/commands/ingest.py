@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     files: Annotated[list[Path], typer.Argument(help="files: plain, gzip, or zip")],
-    form: Annotated[str, typer.Option("--format", help="auto, mt940, mt942, camt, bai2, ofx, or a packaged layout")] = "auto",
+    form: Annotated[str, typer.Option("--format", help="auto, mt940, mt942, camt, bai2, ofx, feed, or a packaged layout")] = "auto",
     layout: Annotated[Path | None, typer.Option("--layout", help="a layout (YAML) that says what the lines mean")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="folder in which accepted files land, each as one folder")] = None,
     previous: Annotated[Path | None, typer.Option("--previous", help="folder of statements that came before")] = None,

@@ -13,10 +13,11 @@ from ingest.statements import amounts
 from ingest.statements.currencies import DIGITS
 from ingest.statements.layout import Column, Layout
 from ingest.statements.source import Limits
-from ingest.values import cast_or_null
+from ingest.values import RATE, cast_or_null
 
 _ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _ISO_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
+_RATE = r"^[0-9]{1,3}(\.[0-9]{1,6})?$"
 _INT = r"^[0-9]{1,18}$"
 # where year, month and day lie in a form
 _DATE_SLICES = {
@@ -55,6 +56,8 @@ def typed(layout: Layout, column: Column, texts: pa.StringArray, codes: pa.Strin
         values, bad = _by_distinct(texts, lambda distinct: _distinct(kind, column, distinct, limits))
     elif kind == "time":
         values, bad = _lost(texts, _time(column.form or "", texts, layout.zone))
+    elif kind == "rate":
+        values, bad = _lost(texts, pc.cast(_only(texts, pc.match_substring_regex(texts, _RATE)), RATE))
     elif kind == "int":
         values, bad = _lost(texts, pc.cast(_only(texts, pc.match_substring_regex(texts, _INT)), pa.int64()))
     else:
@@ -69,7 +72,7 @@ def typed(layout: Layout, column: Column, texts: pa.StringArray, codes: pa.Strin
 
 def type_of(layout: Layout, column: Column) -> pa.DataType:
     """Arrow type of a column once typed."""
-    types = {"amount": pa.int64(), "int": pa.int64(), "date": pa.date32(), "time": pa.timestamp("us", tz="UTC")}
+    types = {"amount": pa.int64(), "int": pa.int64(), "rate": RATE, "date": pa.date32(), "time": pa.timestamp("us", tz="UTC")}
     return types.get(layout.type_of(column), pa.string())
 
 
@@ -83,6 +86,7 @@ def reason(layout: Layout, column: Column, text: str | None) -> str:
         "time": f"a time of the calendar ({column.form})",
         "currency": "a currency of ISO 4217",
         "int": "a whole number",
+        "rate": "a rate with at most six decimals",
         "word": f"one of {', '.join(column.words or ())}",
     }
     should = f"one of {', '.join(column.one_of)}" if column.one_of else kinds.get(layout.type_of(column), "a text")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from domain.errors import WrongUse
-from ingest.statements import bai2, camt, delimited, mt, ofx
+from ingest.statements import bai2, camt, delimited, feed, mt, ofx
 from ingest.statements.layout import Layout, packaged
 from ingest.statements.model import Event
 from ingest.statements.refusal import Refused
@@ -31,7 +31,7 @@ class Format:
 
 def names() -> list[str]:
     """What may be named: the formats and the packaged layouts."""
-    return [AUTO, "mt940", "mt942", "camt", "bai2", "ofx", *(layout.layout for layout in packaged())]
+    return [AUTO, "mt940", "mt942", "camt", "bai2", "ofx", "feed", *(layout.layout for layout in packaged())]
 
 
 def chosen(name: str, layout: Layout | None, encoding: str | None) -> Callable[[Content], Format]:
@@ -56,6 +56,8 @@ def detect(content: Content, encoding: str | None = None) -> Format:
         raise Refused("BINARY", content.place, "the file holds NUL bytes: this is no text")
     if re.match(r"OFXHEADER\s*:", head) or re.match(r"<(\?[^>]*\?>\s*<)*\??OFX\b", head):
         return _named("ofx", encoding)
+    if head.startswith("{") and not head.startswith("{1:") and "dataList" in head:
+        return _named("feed", encoding)
     if _BAI2.match(head):
         return _named("bai2", encoding)
     if _MT.search(head) and _MT_NEXT.search(head):
@@ -91,4 +93,6 @@ def _named(name: str, encoding: str | None) -> Format:
         return Format(name, lambda content: bai2.read(content, encoding or "utf-8"))
     if name == "ofx":
         return Format(name, lambda content: ofx.read(content, encoding))
+    if name == "feed":
+        return Format(name, feed.read)
     return _by_layout(next(layout for layout in packaged() if layout.layout == name))

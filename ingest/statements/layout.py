@@ -69,7 +69,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"m
 
     name: str
     means: str | None = None
-    type: Literal["text", "amount", "date", "time", "word", "int", "currency"] | None = None
+    type: Literal["text", "amount", "date", "time", "word", "int", "currency", "rate"] | None = None
     form: str | None = None
     required: bool = False
     words: dict[str, str] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ CORPORA = Path(__file__).parent.parent / "data" / "statements"
 AS_OF = date(2026, 9, 1)
 TABLES = ("entries", "parts", "records", "bad_rows")
 UNSAID = {"stmt_id", "file_sha256", "file_name"}
-FILES = sorted(path for path in CORPORA.glob("*/*") if not path.name.endswith((".json", ".md")))
+FILES = sorted(path for path in CORPORA.glob("*/*") if not path.name.endswith((".expected.json", ".md")))
 
 
 def told(value: object) -> object:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
     return value.isoformat() if isinstance(value, date) else value
 
 
@@ -63,4 +66,4 @@ def test_what_is_refused_leaves_nothing_but_the_reason(path: Path, tmp_path: Pat
 
 
 def test_every_format_has_its_corpus() -> None:
-    assert {path.parent.name for path in FILES} == {"mt940", "mt942", "camt", "bai2", "ofx", "csv", "checkfiles"}
+    assert {path.parent.name for path in FILES} == {"mt940", "mt942", "camt", "bai2", "ofx", "csv", "checkfiles", "feed"}
