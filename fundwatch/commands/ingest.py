@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     files: Annotated[list[Path], typer.Argument(help="files: plain, gzip, or zip")],
-    form: Annotated[str, typer.Option("--format", help="auto, mt940, mt942, camt, bai2, ofx, feed, or a packaged layout")] = "auto",
+    form: Annotated[
+        str, typer.Option("--format", help="auto, mt940, mt942, camt, bai2, ofx, feed, or a packaged layout")
+    ] = "auto",
     layout: Annotated[Path | None, typer.Option("--layout", help="a layout (YAML) that says what the lines mean")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="folder in which accepted files land, each as one folder")] = None,
     previous: Annotated[Path | None, typer.Option("--previous", help="folder of statements that came before")] = None,
@@ -28,6 +30,8 @@ def ingest(
 ) -> None:
     """Say what was read, what was refused and why; a file lands whole or not at all. Exit code 10: something was refused."""
     from datetime import UTC, date, datetime
+
+    import pyarrow
 
     from fundwatch.output import emit
     from ingest.statements import formats
@@ -41,6 +45,9 @@ def ingest(
     except ValueError:
         raise WrongUse(f"--as-of is no date YYYY-MM-DD: {as_of!r}") from None
     _check_encoding(encoding)
+    # files are read one by one: Arrow's pools of threads cost more on small blocks than they bring
+    pyarrow.set_cpu_count(1)
+    pyarrow.set_io_thread_count(1)
     before = Before()
     if previous:
         remember(previous, before)

@@ -103,7 +103,9 @@ def _add(sums: dict[str, Sums], batch: pa.RecordBatch) -> None:
     table = pa.table(
         {"stmt_id": batch.column("stmt_id"), "dr_cr": batch.column("dr_cr"), "status": batch.column("status"), "amount": amounts}
     )
-    grouped = table.group_by(["stmt_id", "dr_cr", "status"]).aggregate([("amount", "sum"), ("amount", "count")])
+    grouped = table.group_by(["stmt_id", "dr_cr", "status"], use_threads=False).aggregate(
+        [("amount", "sum"), ("amount", "count")]
+    )
     for row in grouped.to_pylist():
         of, total = sums.setdefault(row["stmt_id"], Sums()), int(row["amount_sum"])
         of.count[row["dr_cr"]] += row["amount_count"]
