@@ -16,7 +16,7 @@ from ingest.statements.refusal import Place, Refused
 _DECIMAL = re.compile(r"([+-]?)([0-9]{0,16})(?:[.,]([0-9]{0,15}))?")
 _WHOLE = re.compile(r"([+-]?)([0-9]{1,16})")
 # what the columnar form reads: at most as many decimals as any currency has, zeros behind them apart
-_COLUMN = r"^[+-]?([0-9]{1,16})(\.[0-9]{0,4})?$"
+_COLUMN = r"^[+-]?([0-9]{1,16}(\.[0-9]{0,4})?|\.[0-9]{1,4})$"
 
 
 def currency(text: str, place: Place) -> str:
@@ -83,8 +83,7 @@ def column(texts: pa.StringArray, codes: pa.StringArray | str, unit: str) -> Col
 
     `unit` is "major" (decimals by the currency in `codes`) or "minor" (fen). A text that is not exact is bad, never rounded.
     """
-    fits = pc.match_substring_regex(texts, _COLUMN)
-    decimals = pc.cast(pc.if_else(fits, texts, pa.scalar(None, pa.string())), pa.decimal128(24, DIGITS_MAX))
+    decimals = _decimals(texts)
     scaled, is_negative, is_small = _unscaled(decimals)
     divisor = _divisors(codes, len(texts)) if unit == "major" else np.full(len(texts), 10**DIGITS_MAX, dtype=np.uint64)
     known = divisor > 0
@@ -94,6 +93,31 @@ def column(texts: pa.StringArray, codes: pa.StringArray | str, unit: str) -> Col
     signed = np.where(exact, values, 0).astype(np.int64) * np.where(is_negative, -1, 1)
     missing = texts.is_null().to_numpy(zero_copy_only=False)
     return Column(pa.array(signed, pa.int64(), mask=~exact), pa.array(~exact & ~missing))
+
+
+def _decimals(texts: pa.StringArray) -> pa.Decimal128Array:
+    """Decimals with four places, null for what is none.
+
+    Arrow's cast takes exponents too, and fails at the first text that is no number. Texts of digits, signs and points alone can
+    be cast at once; any other column is sifted by the pattern first.
+    """
+    kind = pa.decimal128(24, DIGITS_MAX)
+    if is_made_of(texts, b"0123456789.+-"):
+        try:
+            return pc.cast(texts, kind)
+        except pa.ArrowInvalid:
+            pass
+    fits = pc.match_substring_regex(texts, _COLUMN)
+    return pc.cast(pc.if_else(fits, texts, pa.scalar(None, pa.string())), kind)
+
+
+def is_made_of(texts: pa.StringArray, letters: bytes) -> bool:
+    """Whether all texts together hold no other bytes than these; a hundred times as quick as a pattern."""
+    _, offsets, data = texts.buffers()
+    if data is None or not len(texts):
+        return True
+    ends = np.frombuffer(offsets, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return not data.slice(int(ends[0]), int(ends[-1] - ends[0])).to_pybytes().translate(None, letters)
 
 
 def _unscaled(decimals: pa.Decimal128Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -377,8 +377,11 @@ class _Reader:
             "balance_minor": made["balance"].values if "balance" in made else None,
         }
         values["reversal_flag"] = pc.fill_null(values["reversal_flag"], False) if reversal is not None else _falses(count)
-        keys = pc.binary_join_element_wise(accounts, currencies, "\x1f")
-        values["stmt_id"] = self._stmt_ids(keys, values, good)
+        if "account" in made or isinstance(codes, pa.Array):
+            keys = pc.binary_join_element_wise(accounts, currencies, "\x1f")
+            values["stmt_id"] = self._stmt_ids(keys, values, good)
+        else:
+            values["stmt_id"] = self._only_stmt_id(f"{self._account()}\x1f{codes}", book_date, good)
         arrays = [pa.nulls(count, one.type) if values.get(one.name) is None else values[one.name] for one in ENTRIES]
         batch = pa.RecordBatch.from_arrays(
             [pc.cast(a, f.type) for a, f in zip(arrays, ENTRIES, strict=True)], names=ENTRIES.names
@@ -433,6 +436,18 @@ class _Reader:
         self._periods(encoded, values["book_date"])
         return pc.take(pa.array(names, pa.string()), encoded.indices)
 
+    def _only_stmt_id(self, key: str, days: pa.Array, good: pa.BooleanArray) -> pa.StringArray:
+        """The same for a file of one account."""
+        statement = self._of(key)
+        bounds = pc.min_max(pc.filter(days, good)).as_py()
+        self._extend(statement, bounds["min"], bounds["max"])
+        return pa.repeat(pa.scalar(statement.stmt_id), len(days))
+
+    def _extend(self, statement: Statement, first: date | None, last: date | None) -> None:
+        if first and last:
+            statement.period_from = min(statement.period_from or first, first)
+            statement.period_to = max(statement.period_to or last, last)
+
     def _of(self, key: str) -> Statement:
         account, code = key.split("\x1f")
         found = self.file.accounts.get((account, code))
@@ -454,11 +469,7 @@ class _Reader:
         for row in table.group_by("at", use_threads=False).aggregate([("day", "min"), ("day", "max")]).to_pylist():
             if row["at"] is None:
                 continue
-            statement = self._of(encoded.dictionary[row["at"]].as_py())
-            first, last = row["day_min"], row["day_max"]
-            if first and last:
-                statement.period_from = min(statement.period_from or first, first)
-                statement.period_to = max(statement.period_to or last, last)
+            self._extend(self._of(encoded.dictionary[row["at"]].as_py()), row["day_min"], row["day_max"])
 
     def _totals(self, signed: pa.Array, batch: pa.RecordBatch) -> None:
         credits = pc.equal(batch.column("dr_cr"), CREDIT)

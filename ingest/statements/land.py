@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def _read(content: Content, form: Format, folder: Path, known: Before) -> tuple[
 
 
 def _shown(statement: Statement) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(statement).items()}
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in vars(statement).items()}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ Only entries with status ``BOOK`` count in opening + sum = closing. Book and val
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 
 import pyarrow as pa
@@ -200,4 +200,4 @@ def entry_batch(entries: list[Entry]) -> pa.RecordBatch:
 
 def statement_table(statements: list[Statement]) -> pa.Table:
     """Statements as an Arrow table, in their order."""
-    return pa.Table.from_pylist([asdict(statement) for statement in statements], schema=STATEMENTS)
+    return pa.Table.from_pylist([vars(statement) for statement in statements], schema=STATEMENTS)
