@@ -24,7 +24,7 @@ class Place:
 class Refused(BadInput):
     """A file is refused whole; nothing of it lands (break B24, spec 07 section 7.4).
 
-    `code` is one of ARCHIVE, BALANCE, BINARY, CONTROL_TOTAL, CURRENCY, DATE, DUPLICATE, EMPTY, ENCODING, HASH, HOSTILE, LAYOUT,
+    `code` is one of ARCHIVE, BALANCE, BINARY, CONTROL_TOTAL, CURRENCY, DATE, DUPLICATE, EMPTY, ENCODING, HASH, HOSTILE,
     ROW_COUNT, SCHEMA, SEQUENCE, SIZE, TRUNCATED, UNKNOWN_FORMAT. For example
     ``Refused("DATE", Place("a.sta", 7, 5), "260230 is not a date of the calendar")``.
     """
