@@ -81,7 +81,7 @@ def _show(result: dict[str, Any]) -> None:
             for name, word in (("entry_cnt", "entries"), ("part_cnt", "parts of batches"), ("record_cnt", "records"))
             if file[name]
         )
-        rows = f", {file['bad_row_cnt']} faults of rows kept out" if file["bad_row_cnt"] else ""
+        rows = f", {file['bad_row_cnt']} bad rows kept out" if file["bad_row_cnt"] else ""
         console.print(
             f"ACCEPTED {file['file_name']} ({file['format']}): {figures or 'no entries'}{rows}", soft_wrap=True, markup=False
         )

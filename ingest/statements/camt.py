@@ -120,7 +120,7 @@ class _Reader:
             first = node.one("Bal", "Amt") or (entry.one("Amt") if entry else None)
             code = first.attributes.get("Ccy", "") if first else ""
         place = self._at(node.one("Acct") or node)
-        number = node.said("ElctrncSeqNb") or node.said("LglSeqNb")
+        number = node.said("ElctrncSeqNb")
         if number is not None and not re.fullmatch(r"[0-9]{1,18}", number):
             raise Refused("SCHEMA", self._at(node), f"the sequence number {number[:20]!r} is no number")
         return Statement(

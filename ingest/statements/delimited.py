@@ -55,7 +55,8 @@ class _Account:
     """One account of the file: its statement and what its rows said so far."""
 
     statement: Statement
-    balance_minor: int | None = None
+    first_minor: int | None = None
+    reached_minor: int | None = None
 
 
 @dataclass
@@ -500,17 +501,19 @@ class _Reader:
         order = np.argsort(of, kind="stable")
         balance, moved = balances.to_numpy()[order], signed.to_numpy()[order]
         begins = np.concatenate(([True], of[order][1:] != of[order][:-1]))
-        before = np.concatenate(([0], balance[:-1]))
+        # read backwards, a row's balance is the next one's less that one's amount
+        is_newest_first = self.layout.order == "newest_first"
+        reached, expected = (balance - moved, balance) if is_newest_first else (balance, balance - moved)
+        before = np.concatenate(([0], reached[:-1]))
         by_id = {account.statement.stmt_id: account for account in self.file.accounts.values()}
         groups = np.flatnonzero(begins)
         for begin, end in zip(groups, np.append(groups[1:], len(order)), strict=True):
             account = by_id[encoded.dictionary[int(of[order[begin]])].as_py()]
-            opening = int(balance[begin]) - int(moved[begin])
-            if account.balance_minor is None:
-                account.statement.opening_minor = opening
-            before[begin] = opening if account.balance_minor is None else account.balance_minor
-            account.balance_minor = int(balance[end - 1])
-        wrong = order[np.flatnonzero(before + moved != balance)]
+            if account.reached_minor is None:
+                account.first_minor = account.reached_minor = int(expected[begin])
+            before[begin] = account.reached_minor
+            account.reached_minor = int(reached[end - 1])
+        wrong = order[np.flatnonzero(before != expected)]
         if len(wrong):
             number = batch.column("line_no")[int(wrong.min())].as_py()
             raise Refused(
@@ -532,7 +535,8 @@ class _Reader:
             self._of(f"{self._account()}\x1f{self._currency()}")
         for account in self.file.accounts.values():
             statement = account.statement
-            statement.closing_minor = account.balance_minor
+            ends = (account.first_minor, account.reached_minor)
+            statement.opening_minor, statement.closing_minor = ends[::-1] if self.layout.order == "newest_first" else ends
             self._edges(statement, {**self.file.header, **said})
             yield Ended(statement, self.trailer[0] if self.trailer else self.file.last_line, Declared())
 

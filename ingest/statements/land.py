@@ -131,7 +131,7 @@ def _read(content: Content, form: Format, folder: Path, known: Before) -> tuple[
     with Staged(folder, content) as staged:
         for event in controlled(content, form.read(content), known):
             staged.add(event)
-        counts = {name: staged.rows(name) for name in ("entries", "parts", "records", "bad_rows")}
+        counts = {name: staged.rows(name) for name in ("entries", "parts", "records")}
         staged.finish()
         staged.refuse_repeats(form.name, form.layout.unique if form.layout else [])
     return Verdict(
@@ -144,7 +144,7 @@ def _read(content: Content, form: Format, folder: Path, known: Before) -> tuple[
         entry_cnt=counts["entries"],
         part_cnt=counts["parts"],
         record_cnt=counts["records"],
-        bad_row_cnt=counts["bad_rows"],
+        bad_row_cnt=staged.bad_row_cnt,
     ), staged.statements
 
 

@@ -105,6 +105,7 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account: str | None = None
     zone: str = "Asia/Shanghai"
     date_form: str = "YYYYMMDD"
+    order: Literal["oldest_first", "newest_first"] = "oldest_first"
     bad_rows: Literal["refuse", "quarantine"] = "refuse"
     unique: list[str] = []
     file_name: str | None = None

@@ -1,4 +1,4 @@
-"""Field 86 of MT940 and MT942: what the bank tells the owner, in the three forms that banks use."""
+"""Field 86 of MT940 and MT942: what the bank tells the owner, in the forms that banks use."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ class Told:
 
 
 def told(lines: list[str]) -> Told:
-    """The parts of field 86: German subfields ``?nn``, slashed words ``/REMI/…``, or plain text."""
+    """The parts of field 86: German subfields ``?nn``, slashed words ``/REMI/…``, SEPA's words ``SVWZ+…``, or plain text."""
     # a subfield may be broken anywhere, so its lines are one text; plain text keeps the break as a space
     glued = "".join(lines)
     if re.match(r"[0-9]{3}[?]", glued):
         return _subfields(glued)
     if _SLASHED.match(glued):
         return _slashed(glued)
+    if _SEPA.match(glued):
+        words = _words(glued)
+        return Told(None, None, words.get("IBAN"), _given(words.get("EREF")), words.get("SVWZ") or None)
     return Told(remittance=" ".join(line.strip() for line in lines).strip() or None)
 
 

@@ -64,6 +64,7 @@ class Staged:
         self.folder, self.content = folder, content
         self.statements: list[Statement] = []
         self.tables: dict[str, _Table] = {}
+        self.bad_row_cnt = 0
 
     def __enter__(self) -> Staged:
         return self
@@ -86,6 +87,9 @@ class Staged:
         if name not in self.tables:
             self.tables[name] = _Table(self.folder / f"{name}.parquet", schema)
         self.tables[name].add(event.batch)
+        if isinstance(event, BadRows):
+            # one row may have several faults, and lies in one batch
+            self.bad_row_cnt += len(event.batch.column("line_no").unique())
 
     def rows(self, name: str) -> int:
         """Rows of a table so far; ask before `finish`."""

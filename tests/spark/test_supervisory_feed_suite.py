@@ -1,4 +1,4 @@
-"""The supervisory feed's suite as the night runs it: the same verdicts on Spark as on DuckDB (tests/unit/test_supervisory_feed.py)."""
+"""The supervisory feed's suite on Spark: the same verdicts as on DuckDB (tests/unit/test_supervisory_feed.py)."""
 
 from __future__ import annotations
 

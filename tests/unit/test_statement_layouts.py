@@ -158,3 +158,28 @@ def test_what_is_no_layout_is_refused_as_input(text: str) -> None:
 def test_the_packaged_layouts_are_whole_and_have_names_of_their_own() -> None:
     names = [one.layout for one in layout.packaged()]
     assert len(set(names)) == len(names) >= 7
+
+
+NEWEST = """
+layout: newest
+version: 1
+target: statement
+order: newest_first
+currency: CNY
+account: "6222"
+columns:
+  - {name: day, as: book_date, form: YYYYMMDD, required: true}
+  - {name: amount, as: amount, required: true}
+  - {name: balance, as: balance, required: true}
+"""
+
+
+def test_lists_that_begin_with_the_newest_row_are_followed_backwards(tmp_path: Path) -> None:
+    verdict, _ = read(NEWEST, ["20260831,-5,100", "20260830,3.5,105", "20260829,1,101.5"], tmp_path)
+    said = verdict.statements[0]
+    assert (said["opening_minor"], said["closing_minor"], said["proof"]) == (10050, 10000, "BALANCE")
+
+
+def test_a_row_missing_from_such_a_list_is_noticed(tmp_path: Path) -> None:
+    verdict, _ = read(NEWEST, ["20260831,-5,100", "20260829,1,101.5"], tmp_path)
+    assert (verdict.code, verdict.line_no) == ("BALANCE", 2)
