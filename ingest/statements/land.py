@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
@@ -67,8 +68,27 @@ def land(
 ) -> Iterator[Verdict]:
     """Land files in the order given; a statement that follows another one must fit to it."""
     known = before or Before()
-    if target.folder:
-        remember(target.folder, known)
+    with _alone(target.folder):
+        if target.folder:
+            remember(target.folder, known)
+        yield from _land_all(paths, find, target, limits, known)
+
+
+@contextmanager
+def _alone(folder: Path | None) -> Iterator[None]:
+    """One landing at a time into a folder: else two could both follow the same last statement."""
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _land_all(
+    paths: Iterable[Path], find: Callable[[Content], Format], target: Target, limits: Limits, known: Before
+) -> Iterator[Verdict]:
     for path in paths:
         try:
             for content in contents(path, limits):
@@ -113,7 +133,7 @@ def _land(content: Content, find: Callable[[Content], Format], target: Target, k
             )
         form = find(content)
         with _staging(target.folder, content) as folder:
-            verdict, statements = _read(content, form, folder, known)
+            verdict, statements = _read(content, form, folder, known, _landed_entries(target.folder))
             if target.folder:
                 verdict = _commit(content, target, folder, verdict)
     except Refused as refused:
@@ -127,13 +147,19 @@ def _land(content: Content, find: Callable[[Content], Format], target: Target, k
     return verdict
 
 
-def _read(content: Content, form: Format, folder: Path, known: Before) -> tuple[Verdict, list[Statement]]:
+def _landed_entries(folder: Path | None) -> list[Path]:
+    return sorted(folder.glob("*/entries.parquet")) if folder else []
+
+
+def _read(content: Content, form: Format, folder: Path, known: Before, landed: list[Path]) -> tuple[Verdict, list[Statement]]:
     with Staged(folder, content) as staged:
         for event in controlled(content, form.read(content), known):
             staged.add(event)
         counts = {name: staged.rows(name) for name in ("entries", "parts", "records")}
         staged.finish()
         staged.refuse_repeats(form.name, form.layout.unique if form.layout else [])
+        if form.name == "ofx":
+            staged.refuse_overlap(landed)
     return Verdict(
         content.file_name,
         ACCEPTED,
@@ -155,8 +181,6 @@ def _shown(statement: Statement) -> dict[str, Any]:
 @contextmanager
 def _staging(folder: Path | None, content: Content) -> Iterator[Path]:
     """A folder of its own on the same file system, gone afterwards unless it was renamed."""
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder))
     try:
         yield made
@@ -211,4 +235,4 @@ def _safe(name: str) -> str:
 
 def entries(folder: Path) -> pq.ParquetDataset:
     """All entries that landed in a folder, as one Arrow data set: what a reconciliation reads."""
-    return pq.ParquetDataset([str(path) for path in sorted(folder.glob("*/entries.parquet"))])
+    return pq.ParquetDataset([str(path) for path in _landed_entries(folder)])

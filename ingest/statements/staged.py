@@ -121,6 +121,30 @@ class Staged:
             if unproved:
                 self._refuse_repeat("entries", _SAME, "bank_ref IS NOT NULL AND list_contains(?, stmt_id)", unproved)
 
+    def refuse_overlap(self, landed: list[Path]) -> None:
+        """Refuse a file with a booking that landed before, by account, currency and the bank's own id; after `finish`.
+
+        OFX downloads overlap as their user likes, and neither number nor balance would tell.
+        """
+        paths = [path for path in landed if (path.parent / "statements.parquet").exists()]
+        if not paths:
+            return
+        of = "SELECT e.line_no, e.bank_ref, e.currency, s.account FROM read_parquet(?) e JOIN read_parquet(?) s USING (stmt_id)"
+        with duckdb.connect(
+            config={"threads": 1, "memory_limit": _MEMORY, "temp_directory": str(self.folder / "spill")}
+        ) as engine:
+            found = engine.execute(
+                f"SELECT min(n.line_no) FROM ({of}) n JOIN ({of} WHERE s.format = 'OFX') o USING (account, currency, bank_ref)",
+                [
+                    *(str(self.folder / f"{name}.parquet") for name in ("entries", "statements")),
+                    *([str(path.parent / f"{name}.parquet") for path in paths] for name in ("entries", "statements")),
+                ],
+            ).fetchone()
+        if found and found[0] is not None:
+            raise Refused(
+                "DUPLICATE", self.content.at(found[0]), "the booking landed before: the bank's id is known for the account"
+            )
+
     def _refuse_repeat(self, table: str, keys: str, where: str, *arguments: object) -> None:
         path = self.folder / f"{table}.parquet"
         if not path.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from datetime import date
 from pathlib import Path
@@ -116,7 +117,7 @@ def test_landing_again_and_a_killed_landing_leave_no_trace(tmp_path: Path, monke
         patch.setattr(staged.Staged, "finish", killed)
         with pytest.raises(KeyboardInterrupt):
             landed([path], tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
     assert codes(landed([path], tmp_path / "out")) == [None]
 
 
@@ -140,6 +141,24 @@ def test_without_an_opening_balance_the_last_closing_proves_the_next(tmp_path: P
     first, second = landed(paths, tmp_path / "out")
     assert [first.statements[0]["proof"], second.statements[0]["proof"]] == ["NONE", "BALANCE"]
     assert second.statements[0]["opening_minor"] == 1000
+
+
+def test_a_booking_of_an_earlier_download_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert codes(landed([put(tmp_path, "1.ofx", ofx("10.00", "30", "A"))], out)) == [None]
+    (again,) = landed([put(tmp_path, "2.ofx", ofx("10.00", "31", "A"))], out)
+    assert (again.code, again.line_no) == ("DUPLICATE", 3)
+
+
+def test_landings_into_one_folder_wait_for_each_other(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = land.land([put(tmp_path, "1.sta", statement(1, 0))], AUTO, Target(out), LIMITS)
+    next(first)
+    with (out / ".lock").open("w") as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert list(first) == []
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_sums_do_not_wrap_at_sixty_four_bits(tmp_path: Path) -> None:
