@@ -26,6 +26,14 @@ VERSIONS = range(2, 14)
 _MESSAGES = {"BkToCstmrStmt": "053", "BkToCstmrAcctRpt": "052", "BkToCstmrDbtCdtNtfctn": "054"}
 _STATEMENTS = frozenset({"Stmt", "Rpt", "Ntfctn"})
 _DROPPED = frozenset({"Ntry", "TxDtls", *_STATEMENTS, *_MESSAGES, "GrpHdr"})
+_PLACES = frozenset(
+    {
+        *(("GrpHdr", message) for message in _MESSAGES),
+        *((statement, message) for statement in _STATEMENTS for message in _MESSAGES),
+        *(("Ntry", statement) for statement in _STATEMENTS),
+        ("TxDtls", "NtryDtls"),
+    }
+)
 # the first of each that a statement has is its balance: closing booked, else interim booked
 _OPENING, _CLOSING, _AVAILABLE = ("OPBD", "PRCD"), ("CLBD", "ITBD"), ("CLAV", "ITAV")
 
@@ -56,6 +64,10 @@ def read(content: Content) -> Iterator[Event]:
                 yield from reader.entry(event.node) if event.is_end else reader.entry_begins(event.node)
             elif reader.open and name == "TxDtls" and event.is_end and reader.within:
                 yield from reader.part(event.node, reader.within)
+            elif name in _DROPPED and not event.is_end and (name, parent) not in _PLACES:
+                raise Refused(
+                    "SCHEMA", content.at(event.node.line_no, event.node.column_no), f"{name} stands inside {parent or 'nothing'}"
+                )
     if not reader.form:
         raise Refused("SCHEMA", content.place, "the XML holds no statement, report or notification of an account")
     if not reader.ordinal:

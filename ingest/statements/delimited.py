@@ -533,6 +533,8 @@ class _Reader:
             return
         if not self.file.accounts and (self.layout.account or self.file.header.get("account")):
             self._of(f"{self._account()}\x1f{self._currency()}")
+        if not self.file.accounts:
+            raise Refused("EMPTY", self.content.place, "the file has no rows, and nothing else names an account")
         for account in self.file.accounts.values():
             statement = account.statement
             ends = (account.first_minor, account.reached_minor)
