@@ -31,6 +31,7 @@ GROUPS = (
     "report",
     "monthly",
     "model",
+    "ingest",
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
