@@ -44,11 +44,13 @@ def run(
     with an answer key, something is missed, extra or confirmed falsely.
     """
     from domain.errors import CheckFailed
+    from fundwatch import statement_source
     from fundwatch.commands.night import maybe_date
     from fundwatch.output import emit
     from recon import alone
     from recon.spec import read_spec
 
+    statement_source.register()
     _must_exist([*left, *right, *(third or []), *([answer_key] if answer_key else [])])
     files = {"left": left, "right": right} | ({"third": third} if third else {})
     found = alone.run(read_spec(spec), files, out, engine, maybe_date(as_of), answer_key)
