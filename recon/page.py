@@ -15,6 +15,7 @@ from recon.spec import Spec
 if TYPE_CHECKING:
     import duckdb
 
+OUTCOMES_ZH = {"equal": "相同", "differs": "不同", "no candidate": "无候选", "speaks for it": "支持", "does not": "不支持"}
 ROWS_MAX = 500
 """Rows of breaks and of the quarantine on the page; it says how many there are and where the rest is."""
 
@@ -40,6 +41,7 @@ def write(connection: duckdb.DuckDBPyConnection, spec: Spec, summary: Mapping[st
         summary=summary,
         spec=spec,
         kinds=KINDS,
+        outcomes_zh=OUTCOMES_ZH,
         rows_max=ROWS_MAX,
         breaks=_rows(connection, f"from breaks order by abs(effect_minor) desc, break_id, currency limit {ROWS_MAX}"),
         explanations=_explanations(connection),

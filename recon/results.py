@@ -34,7 +34,7 @@ _ORDER = {
     "explanations": "pair, subject_id, step, signal",
     "quarantine": 'side, file, line, "column", reason',
 }
-ORDERED_ROWS_MAX = 1_000_000
+ORDERED_ROWS_MAX = 250_000
 """Tables up to so many rows are written in order, byte for byte the same again; sorting more would cost more than matching."""
 _CHUNK = 2**20
 QUARANTINE = pa.schema([("side", pa.string()), ("file", pa.string()), ("line", pa.int64()), ("column", pa.string()),
