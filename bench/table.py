@@ -25,6 +25,7 @@ def write() -> Path:
     ]
     parts.append(_report(result.read("report")))
     parts.append(_pages(result.read("pages")))
+    parts.append(_statements(result.read("ingest_csv")))
     path = result.FOLDER / "README.md"
     path.write_text("\n\n".join("\n".join(part) for part in parts) + "\n", encoding="utf-8")
     return path
@@ -127,6 +128,16 @@ def _pages(pages: dict[str, Any]) -> list[str]:
     ]
     title = f"## The overview in Chromium {pages['chromium'].split('.')[0]}, {pages['loans']:,} loans{_load(pages)}"
     return [title, "", *_table(("figure", "value"), rows)]
+
+
+def _statements(landed: dict[str, Any]) -> list[str]:
+    names = {"plain_csv": "UTF-8, many accounts, yuan", "cn_bank_daily": "GB18030, one account, fen, a unique reference"}
+    rows = [
+        (names[layout], f"{one['megabytes']:,}", f"{one['rows']:,}", one["cpu_s"], one["mb_per_core_s"], one["peak_rss_mb"])
+        for layout, one in landed["files"].items()
+    ]
+    columns = ("file", "MB", "rows", "CPU s", f"MB/s a core (goal {landed['goal_mb_per_core_s']})", "peak memory MB")
+    return [f"## Statements as CSV landed by `fundwatch ingest`{_load(landed)}", "", *_table(columns, rows)]
 
 
 def _load(figures: dict[str, Any]) -> str:

@@ -345,7 +345,9 @@ class _Reader:
         schema = record_schema(self.layout)
         arrays = [pa.repeat(pa.scalar(self.content.sha256), len(numbers)), pa.array(numbers)]
         arrays += [made[column.means or ""].values for column in self.layout.kept]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=schema).filter(pc.invert(bad))
+        batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+        if pc.any(bad).as_py():
+            batch = batch.filter(pc.invert(bad))
         total = batch.column("amount_minor") if "amount_minor" in schema.names else None
         if total is not None:
             self.file.summed["sum"] += _sum(total)
@@ -387,10 +389,12 @@ class _Reader:
         batch = pa.RecordBatch.from_arrays(
             [pc.cast(a, f.type) for a, f in zip(arrays, ENTRIES, strict=True)], names=ENTRIES.names
         )
-        batch = batch.filter(good)
-        self._totals(pc.filter(signed, good), batch)
+        if pc.any(bad).as_py():
+            # copies every column: most blocks have nothing to keep out
+            batch, signed = batch.filter(good), pc.filter(signed, good)
+        self._totals(signed, batch)
         if "balance" in made and len(batch):
-            self._follow(batch, pc.filter(signed, good))
+            self._follow(batch, signed)
         if len(batch):
             yield Entries(pa.RecordBatch.from_arrays(batch.columns, schema=ENTRIES))
 

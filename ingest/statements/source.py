@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -85,12 +86,29 @@ def contents(path: Path, limits: Limits) -> Iterator[Content | Refused]:
         raise Refused("SCHEMA", place, f"the file cannot be read ({error.strerror})") from None
     if not stat.S_ISREG(mode):
         raise Refused("SCHEMA", place, "this is no regular file")
+    _check_beside(path)
     with path.open("rb") as file:
         magic = file.read(4)
     if magic[:2] == _ZIP:
         yield from _members(path, limits)
     else:
         yield _hashed(path.name, lambda: _plain(path, limits, magic[:2] == _GZIP), limits)
+
+
+def _check_beside(path: Path) -> None:
+    """A file ``NAME.md5`` or ``NAME.sha256`` beside the file must hold the hash of its bytes."""
+    for kind in ("md5", "sha256"):
+        beside = path.with_name(f"{path.name}.{kind}")
+        if not beside.is_file():
+            continue
+        with beside.open("rb") as file:
+            said = file.read(256).decode("ascii", "replace").split()
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, partial(hashlib.new, kind, usedforsecurity=False)).hexdigest()
+        if not said or said[0].lower() != found:
+            raise Refused(
+                "HASH", Place(path.name), f"{beside.name} says {' '.join(said)[:64] or 'nothing'}, the file has {found}"
+            )
 
 
 def _hashed(name: str, opened: Callable[[], AbstractContextManager[Readable]], limits: Limits) -> Content:

@@ -32,8 +32,15 @@ class _Table:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         # a dictionary of values that hardly repeat costs more than all the rest of the writing
         repeating = [name for name in _REPEATING if name in schema.names]
+        rising = {name: "DELTA_BINARY_PACKED" for name in ("entry_no", "line_no") if name in schema.names}
         self._writer = pq.ParquetWriter(
-            path, schema, compression="zstd", compression_level=1, use_dictionary=repeating, write_statistics=repeating
+            path,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=repeating,
+            column_encoding=rising,
+            write_statistics=repeating,
         )
         self._schema = schema
         self._held: list[pa.RecordBatch] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import stat
 import subprocess
@@ -113,6 +114,17 @@ def test_another_encoding_lands_when_it_is_named(tmp_path: Path) -> None:
     path.write_bytes(MT940 % "Überweisung".encode("latin-1"))
     (verdict,) = landed(path, tmp_path / "out", encoding="latin-1")
     assert verdict.state == ACCEPTED
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha256"])
+def test_a_hash_beside_the_file_must_be_its_own(kind: str, tmp_path: Path) -> None:
+    beside = tmp_path / f"file.dat.{kind}"
+    beside.write_text(f"{hashlib.new(kind, GOOD).hexdigest().upper()}  file.dat\n", encoding="ascii")
+    assert only(GOOD, tmp_path).state == ACCEPTED
+    for text in (hashlib.new(kind, b"other").hexdigest(), "", "\xff"):
+        beside.write_bytes(text.encode("latin-1"))
+        (verdict,) = landed(tmp_path / "file.dat", tmp_path / "out2")
+        assert verdict.code == "HASH"
 
 
 def test_a_gzip_bomb_stops_at_the_limit(tmp_path: Path) -> None:

@@ -183,3 +183,15 @@ def test_lists_that_begin_with_the_newest_row_are_followed_backwards(tmp_path: P
 def test_a_row_missing_from_such_a_list_is_noticed(tmp_path: Path) -> None:
     verdict, _ = read(NEWEST, ["20260831,-5,100", "20260829,1,101.5"], tmp_path)
     assert (verdict.code, verdict.line_no) == ("BALANCE", 2)
+
+
+def test_a_statement_without_balances_may_keep_bad_rows_out_by_its_layout(tmp_path: Path) -> None:
+    text = NEWEST.replace("  - {name: balance, as: balance, required: true}\n", "") + "bad_rows: quarantine\n"
+    verdict, rows = read(text, ["20260831,-5", "20260231,7", "20260829,1"], tmp_path)
+    assert (verdict.state, verdict.bad_row_cnt, [row["amount_minor"] for row in rows]) == (ACCEPTED, 1, [500, 100])
+    assert verdict.statements[0]["proof"] == "NONE"
+
+
+def test_a_kept_out_row_does_not_escape_a_running_balance(tmp_path: Path) -> None:
+    verdict, rows = read(NEWEST + "bad_rows: quarantine\n", ["20260831,-5,100", "20260231,3.5,105", "20260829,1,101.5"], tmp_path)
+    assert (verdict.code, rows) == ("BALANCE", [])
