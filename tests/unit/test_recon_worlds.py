@@ -184,3 +184,13 @@ def test_a_fault_planted_among_real_transfers_is_one_break_of_its_kind(tmp_path:
         folder = tmp_path / str(number)
         folder.mkdir()
         assert kinds(berka(folder, change)) == {"TIMING": 5, kind: 1}
+
+
+def test_a_confirmation_that_the_key_calls_weak_or_wrong_is_counted_as_false(tmp_path: Path) -> None:
+    key = tmp_path / "key.csv"
+    text = (GOLDEN / "payouts" / "key.csv").read_text(encoding="utf-8")
+    key.write_text(text.replace("many to many,MATCH", "many to many,PROPOSED"), encoding="utf-8")
+    spec = read_spec(GOLDEN / "payouts" / "spec.yaml")
+    quality = alone.run(spec, files_of("payouts"), tmp_path / "out", key=key)["quality"]
+    assert (quality["false_confirmations"], quality["missed"], quality["match_precision"]) == (1, 1, 0.5)
+    assert quality["match_recall"] == 1.0 and quality["review_precision"] == 1.0
