@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from bench import result
-from bench.world_books import insert, landed_rows, ledger_rows
+from bench.world_books import insert, landed_rows, ledger_rows, position_rows
 from fundwatch.settings import load
 from recon.on_duckdb import create_inputs, reconciled
 from recon.pipeline import Scope
@@ -40,7 +40,7 @@ def score(parameters: WorldParameters) -> dict[str, Any]:
     started = time.perf_counter()
     with duckdb.connect() as connection:
         create_inputs(connection)
-        rows = landed_rows(world) | ledger_rows(world)
+        rows = landed_rows(world) | ledger_rows(world) | position_rows(world)
         for table in list(rows):
             insert(connection, table, rows.pop(table))
         dates = world.parameters.dates

@@ -73,8 +73,22 @@ def balance_totals() -> list[Statement]:
         Statement("role_total", roles, keep=True),
         Statement("boundary_total", boundary),
         Statement("scope", "select distinct platform_id, currency, business_date from role_total"),
+        Statement("control_total", _control_total()),
         Statement("channel_total", _channel_total(), keep=True),
     ]
+
+
+def _control_total() -> str:
+    """What each type of movement did to the channel's receivable and to own funds, per platform, currency and date."""
+    roles = "('CHANNEL_RECEIVABLE', 'OWN_FUNDS')"
+    return f"""
+        select e.* from (
+          select platform_id, currency, business_date, movement_type, debit_role as account_role, -amount_minor as amount_minor
+          from ledger_movement where debit_role in {roles}
+          union all
+          select platform_id, currency, business_date, movement_type, credit_role, amount_minor
+          from ledger_movement where credit_role in {roles}) e
+        join complete_date s on s.platform_id = e.platform_id and s.business_date = e.business_date"""
 
 
 def _channel_total() -> str:
@@ -112,11 +126,22 @@ def _effect_term(equation: str, term: str, sign: int, recon_ids: str, book: str)
     )
 
 
+def _control_terms(equation: str, role: str, sign: int) -> tuple[str, ...]:
+    """Opening + movements by type = closing of a control account; `sign` -1 shows a receivable as what is due to the bank."""
+    return (
+        _role_term(equation, "OPENING", 1, f"account_role = '{role}'", f"{sign} * opening_minor"),
+        f"select '{equation}', movement_type, 1, platform_id, currency, business_date, {sign} * amount_minor "
+        f"from control_total where account_role = '{role}'",
+        _role_term(equation, "CLOSING", -1, f"account_role = '{role}'", f"{sign} * closing_minor"),
+    )
+
+
 def equation_terms() -> Statement:
     """View `equation_term`: every term of every equation per platform, currency and date; Σ sign × amount must be 0.
 
     B-1: K + in transit − payable − N = S + what open items of R5 move on the statement and not in custody.
-    B-2: S by the double entry = Σ by role. B-6: ΔS = Σ of what crosses the boundary.
+    B-2: S by the double entry = Σ by role. B-3, B-4: opening + movements by type = closing, of own funds and of what the channel
+    owes. B-5: claims as reported − loans by book B = items of R8. B-6: ΔS = Σ of what crosses the boundary.
     PROMISE_1_V: V − B = Σ effects of V − Σ effects of B. PROMISE_1_C: the same for channel and custody, cumulated.
     """
     parts = (
@@ -134,6 +159,9 @@ def equation_terms() -> Statement:
         _role_term("B-2", "S_GUARANTOR", -1, "account_role = 'GUARANTEECORP'"),
         _role_term("B-2", "S_PARTNER", -1, "account_role in ('INTERMEDIATOR', 'COLLABORATOR', 'SUPPLIER')"),
         _role_term("B-2", "S_PLATFORM_FUNCTIONAL", -1, "account_role like 'PLATFORM%'"),
+        *_control_terms("B-3", "OWN_FUNDS", 1),
+        *_control_terms("B-4", "CHANNEL_RECEIVABLE", -1),
+        "select 'B-5', term, sign, platform_id, currency, business_date, amount_minor from position_term",
         _role_term("B-6", "DELTA_S", -1, "not is_control", "closing_minor - opening_minor"),
         "select 'B-6', movement_type, 1, platform_id, currency, business_date, amount_minor from boundary_total",
         f"select 'PROMISE_1_V', 'S_V', 1, s.platform_id, s.currency, s.business_date, s.closing_minor "
@@ -150,7 +178,10 @@ def equation_terms() -> Statement:
         ("B-1", "K", 1), ("B-1", "R_IN_TRANSIT", 1), ("B-1", "W_PAYABLE", -1), ("B-1", "N", -1), ("B-1", "S", -1),
         ("B-1", "EFFECTS_S", -1), ("B-1", "EFFECTS_B", 1),
         ("B-2", "S", 1), ("B-2", "S_LENDER", -1), ("B-2", "S_BORROWER", -1), ("B-2", "S_GUARANTOR", -1),
-        ("B-2", "S_PLATFORM_FUNCTIONAL", -1), ("B-6", "DELTA_S", -1), ("PROMISE_1_V", "S_V", 1),
+        ("B-2", "S_PLATFORM_FUNCTIONAL", -1), ("B-3", "OPENING", 1), ("B-3", "CLOSING", -1), ("B-4", "OPENING", 1),
+        ("B-4", "RECHARGE", 1), ("B-4", "SETTLEMENT", 1), ("B-4", "CHANNEL_FEE", 1), ("B-4", "CLOSING", -1),
+        ("B-5", "OP_PLATFORM", 1), ("B-5", "OP_CUSTODY", -1), ("B-5", "CLAIM_ITEMS", -1), ("B-5", "LOAN_ITEMS", -1),
+        ("B-6", "DELTA_S", -1), ("PROMISE_1_V", "S_V", 1),
         ("PROMISE_1_V", "S_B", -1), ("PROMISE_1_V", "EFFECTS_V", -1), ("PROMISE_1_V", "EFFECTS_B", 1),
         ("PROMISE_1_C", "TOTAL_C", 1), ("PROMISE_1_C", "TOTAL_B", -1), ("PROMISE_1_C", "EFFECTS_C", -1),
         ("PROMISE_1_C", "EFFECTS_B", 1),

@@ -69,6 +69,19 @@ def account_imbalances(rules: RuleSet) -> list[Statement]:
     ]
 
 
+def position_imbalances(rules: RuleSet) -> list[Statement]:
+    """View `position_item` (B23): claims and loans on which platform and book B differ, with opening dates and sentences."""
+    r8 = rules.control_versions["R8"]
+    positions = f"""
+        select 'R8' as recon_id, platform_id, currency, match_key, business_date, cast(null as string) as account_no,
+          residual_minor, 'B23' as code, '{r8}' as rule_version,
+          'R8@{r8} B23: ' || case kind when 'CLAIM' then 'the platform reports ' else 'the claims of the loan add up to ' end
+            || cast(said_minor as string) || ' outstanding, book B makes it ' || cast(is_minor as string)
+            || ' (minor units of ' || currency || ')' as explanation
+        from position_difference"""
+    return [Statement("position_imbalance", positions), islands("position_item", "position_imbalance")]
+
+
 def equation_imbalances(rules: RuleSet) -> list[Statement]:
     """View `equation_item` (B21): equations that do not hold, with their opening dates and sentences."""
     r7 = rules.control_versions["R7"]
@@ -184,6 +197,7 @@ def open_item(rules: RuleSet, run_id: int) -> Statement:
             _record_items(),
             _control_items("account_item"),
             _control_items("held_item"),
+            _control_items("position_item"),
             _control_items("equation_item"),
             _file_items(rules.control_versions["R9"]),
             _row_items(rules.control_versions["R9"]),
@@ -268,6 +282,8 @@ def recon_carry(run_id: int) -> Statement:
         select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from account_item
         union all
         select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from held_item
+        union all
+        select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from position_item
         union all
         select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from equation_item
         union all

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from domain.calendars import Calendar
-from recon import balances, cash, outputs, platform_orders, records, timeline
+from recon import balances, cash, outputs, platform_orders, positions, records, timeline
 from recon.engine import Statement
 from recon.rules import RuleSet
 
@@ -22,6 +22,8 @@ INPUTS = (
     "ledger_movement",
     "ledger_order",
     "ledger_balance",
+    "claim_snapshot",
+    "loan_snapshot",
 )
 """Lake tables read for the run's dates; besides them the views `carried` and `match_history` of earlier dates."""
 
@@ -83,8 +85,11 @@ def statements(rules: RuleSet, scope: Scope) -> list[Statement]:
         timeline.candidates(),
         balances.account_balances(),
         balances.held_amounts(),
+        positions.position_differences(),
+        positions.position_terms(),
         *balances.balance_totals(),
         *outputs.account_imbalances(rules),
+        *outputs.position_imbalances(rules),
         outputs.item_effects(),
         balances.equation_terms(),
         balances.residuals(),

@@ -25,7 +25,7 @@ from simulator.state import PlatformState
 
 CODES = (
     "B24", "B14", "B20", "B01", "B02", "B04", "B08", "B12", "B05", "B07", "B26", "B03", "B06", "B13", "B16", "B10", "B11", "B21",
-    "B22", "B25", "B27",
+    "B22", "B23", "B25", "B27",
 )  # fmt: skip
 """In the order of planting: the ones that need most room first."""
 BREAKABLE = (FileKind.POSTINGS, FileKind.BALANCES, FileKind.CHANNEL, FileKind.STATEMENT)
@@ -72,6 +72,7 @@ class Planter:
             "B11": partial(faults_of_cash.plant_channel_lost, self),
             "B21": partial(faults_of_cash.plant_total, self),
             "B22": partial(faults_of_cash.plant_settlement, self),
+            "B23": partial(faults_of_ledger.plant_position, self),
             "B25": partial(faults_of_ledger.plant_bad_row, self),
             "B27": partial(faults_of_cash.plant_unknown_entry, self),
         }

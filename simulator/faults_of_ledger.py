@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from domain.vocabulary import FileKind, MovementType
@@ -42,6 +43,27 @@ def plant_type(planter: Planter, _number: int) -> bool:
             places.take(str(row["request_no"]), places.accounts_of(row))
             row["movement_type"] = MovementType.ALTERNATIVE_RECHARGE.value
             planter.note("B07", day, "R3", f"{row['request_no']}#{row['seq']}", "platform calls a recharge by another name")
+            return True
+    return False
+
+
+def plant_position(planter: Planter, _number: int) -> bool:
+    """B23: the platform reports another principal of a claim than what is left of it, and never again corrects it."""
+    places = planter.places
+    days = sorted(day for day, kind in places.feeds if kind is FileKind.CLAIMS)
+    seen: dict[str, list[date]] = {}
+    for day in days:
+        for row in places.rows(day, FileKind.CLAIMS):
+            seen.setdefault(str(row["claim_no"]), []).append(day)
+    for day in places.quiet_nights():
+        for row in places.rows(day, FileKind.CLAIMS):
+            claim, sent = str(row["claim_no"]), seen[str(row["claim_no"])]
+            if row["closed_on"] is not None or len(sent) < 2 or sent[-1] != day or not places.is_free(claim, []):
+                continue
+            delta = places.rng.randrange(1, 5_000)
+            row["principal_minor"] = amount_of(row, "principal_minor") + delta
+            places.take(claim, [])
+            planter.note("B23", day, "R8", claim, f"platform reports a claim that is off by {delta}")
             return True
     return False
 

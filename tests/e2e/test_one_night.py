@@ -57,7 +57,7 @@ def test_a_step_killed_half_way_leaves_nothing_published_and_its_rerun_gives_the
     opened = night.command("run", "open", "--from", END, "--to", END)
     run_id = str(opened["run_id"])
     environment = night.environment | {"FUNDWATCH_SPARK_REMOTE": night.spark_remote}
-    for step in ("land", "extract"):
+    for step in ("land", "extract", "snapshot"):
         night.command("step", step, "--run", run_id, FUNDWATCH_SPARK_REMOTE=night.spark_remote)
     killed = subprocess.Popen(
         [sys.executable, "-m", "fundwatch.cli", "step", "reconcile", "--run", run_id],
@@ -74,7 +74,7 @@ def test_a_step_killed_half_way_leaves_nothing_published_and_its_rerun_gives_the
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert night.command("run", "show")["run_id"] == first["run_id"]
-    for step in ("reconcile", "snapshot", "features", "score", "indicators", "verify"):
+    for step in ("reconcile", "features", "score", "indicators", "verify"):
         night.command("step", step, "--run", run_id, FUNDWATCH_SPARK_REMOTE=night.spark_remote)
     night.command("run", "publish", run_id)
     assert [night.content(int(run_id))] == night.unprojected_nights((END, END))

@@ -486,6 +486,64 @@ def test_an_amount_set_aside_in_one_ledger_only_is_b26_beside_a_wrong_balance() 
     ]  # fmt: skip
 
 
+def position(table: str, day: date, **values: Any) -> dict[str, Any]:
+    return row(table, platform_id=P, business_date=day, currency="CNY", loan_no="LOAN-1", **values)
+
+
+def positions(day: date, reported: int, by_book: int, owed: int) -> Rows:
+    """Two open claims and a closed one of a loan: the first as reported and as book B makes it, the second 400 both ways."""
+    claim = {"claim_no": "C-1", "principal_minor": reported, "outstanding_principal_minor": by_book, "is_open": True}
+    other = {"claim_no": "C-2", "principal_minor": 400, "outstanding_principal_minor": 400, "is_open": True}
+    closed = {"claim_no": "C-0", "principal_minor": 90, "outstanding_principal_minor": 0, "is_open": False}
+    return {
+        "claim_snapshot": [position("claim_snapshot", day, **one) for one in (claim, other, closed)],
+        "loan_snapshot": [position("loan_snapshot", day, outstanding_principal_minor=owed)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("amounts", "expected"),
+    [
+        ((600, 600, 1_000), []),
+        ((601, 600, 1_000), [("B23", "C-1", 1)]),
+        ((600, 600, 995), [("B23", "LOAN-1:claims", 5)]),
+        ((590, 600, 995), [("B23", "C-1", 10), ("B23", "LOAN-1:claims", 5)]),
+    ],
+)
+def test_a_claim_or_a_loan_that_differs_is_b23_and_a_term_of_b5(
+    amounts: tuple[int, int, int], expected: list[tuple[str, str, int]]
+) -> None:
+    result = run(lake_rows(truth()) | positions(DAY, *amounts), DAY, DAY)
+    assert sorted((r["code"], r["match_key"], r["amount_minor"]) for r in result["open_item"]) == expected
+    terms = {r["term"]: r["amount_minor"] for r in result["balance_equation"] if r["equation"] == "B-5"}
+    reported, by_book, owed = amounts
+    assert terms == {
+        "OP_PLATFORM": reported + 400, "OP_CUSTODY": owed, "CLAIM_ITEMS": reported - by_book, "LOAN_ITEMS": by_book + 400 - owed,
+        "RESIDUAL": 0,
+    }  # fmt: skip
+
+
+def test_a_position_that_differs_over_dates_is_one_item_however_the_dates_are_run() -> None:
+    books = truth(3)
+    rows = lake_rows(books)
+    for name in ("claim_snapshot", "loan_snapshot"):
+        rows[name] = [one for day in books.dates() for one in positions(day, 601, 600, 1_000)[name]]
+    together = run(rows, books.dates()[0], books.dates()[-1])
+    first = run(rows, DAY, DAY)
+    second = run(rows, books.dates()[1], books.dates()[1], first["recon_carry"], first["match_group"])
+    assert len({one["item_id"] for one in together["open_item"]}) == 1
+    assert second["open_item"] == [one for one in together["open_item"] if one["business_date"] == books.dates()[1]]
+
+
+def test_own_funds_and_the_channel_s_receivable_open_move_and_close() -> None:
+    books = truth()
+    terms = {(r["equation"], r["term"]): r["amount_minor"] for r in reconcile(books)["balance_equation"]}
+    assert {term: value for (equation, term), value in terms.items() if equation == "B-4"} == {
+        "OPENING": 0, "RECHARGE": 10_000, "SETTLEMENT": -4_000, "CHANNEL_FEE": 0, "CLOSING": 6_000, "RESIDUAL": 0,
+    }  # fmt: skip
+    assert terms["B-3", "RESIDUAL"] == terms["B-3", "CLOSING"] == 0
+
+
 def test_rows_in_quarantine_are_one_b25_a_file_with_the_first_reason() -> None:
     books = truth()
     rows = lake_rows(books)

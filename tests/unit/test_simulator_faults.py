@@ -21,8 +21,8 @@ from simulator.world import World, make_world, write_world
 
 DAY = timedelta(days=1)
 CODES = {
-    "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B10", "B11", "B12", "B13", "B14", "B16", "B20", "B21", "B22", "B24",
-    "B25", "B26", "B27",
+    "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B10", "B11", "B12", "B13", "B14", "B16", "B20", "B21", "B22", "B23",
+    "B24", "B25", "B26", "B27",
 }  # fmt: skip
 CURED = ("B14", "B20", "B21", "B26")
 Line = tuple[int, str, str]  # amount, kind, accounts or status
@@ -159,6 +159,25 @@ def rows_wrong(world: World, state: PlatformState) -> set[tuple[str, date, str]]
         for row in feed.rows:
             if row["held_minor"] != state.closes[day].held[str(row["account_no"])]:
                 found.add(("B26", day, f"{row['account_no']}:held"))
+    return found | claims_wrong(world, state)
+
+
+def claims_wrong(world: World, state: PlatformState) -> set[tuple[str, date, str]]:
+    """Claims whose reported principal is not their first one less the principal that book B paid on them later."""
+    paid: Counter[tuple[str, date]] = Counter()
+    for order in state.book.orders:
+        for movement in order.movements:
+            if movement.component == "P" and movement.claim_no:
+                paid[movement.claim_no, order.business_date] += movement.amount_minor
+    first: dict[str, tuple[date, int]] = {}
+    found = set()
+    for day, feed in sorted(files_of(world, state, FileKind.CLAIMS).items()):
+        for row in feed.rows:
+            claim, said = str(row["claim_no"]), int(row["principal_minor"] or 0)
+            began, principal = first.setdefault(claim, (day, said))
+            left = principal - sum(amount for (of, on), amount in paid.items() if of == claim and began < on <= day)
+            if row["closed_on"] is None and said != left:
+                found.add(("B23", day, claim))
     return found
 
 

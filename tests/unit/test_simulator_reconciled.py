@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pytest
 
-from bench.world_books import insert, landed_rows, ledger_rows
+from bench.world_books import insert, landed_rows, ledger_rows, position_rows
 from recon.on_duckdb import create_inputs, reconciled
 from recon.pipeline import Scope
 from simulator.answer_key import Finding, compare, expected_findings
@@ -21,7 +21,7 @@ def reconciliation() -> Any:
     world = make_world(WorldParameters())
     with duckdb.connect() as connection:
         create_inputs(connection)
-        for table, rows in (landed_rows(world) | ledger_rows(world)).items():
+        for table, rows in (landed_rows(world) | ledger_rows(world) | position_rows(world)).items():
             insert(connection, table, rows)
         dates = world.parameters.dates
         with reconciled(connection, Scope(1, dates[0], dates[-1], dates[0], ZoneInfo("Asia/Shanghai"))) as views:
