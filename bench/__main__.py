@@ -50,7 +50,7 @@ def main() -> None:
         measure("hbase_through_spark", {"FUNDWATCH_SPARK_REMOTE": spark_connect.remote_url(load())})
         measure("scoring", {})
         measure("pages", {})
-    for alone in ("orders_over_http", "orders_in_bulk", "balance_reads", "ledger_verify", "ledger_growth"):
+    for alone in ("recon_alone", "orders_over_http", "orders_in_bulk", "balance_reads", "ledger_verify", "ledger_growth"):
         measure(alone, {})
     print(table.write().read_text(encoding="utf-8"))
 
