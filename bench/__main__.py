@@ -51,6 +51,7 @@ def main() -> None:
         measure("scoring", {})
         measure("pages", {})
     for alone in (
+        "recon_alone",
         "orders_over_http",
         "orders_in_bulk",
         "balance_reads",

@@ -20,6 +20,7 @@ def write() -> Path:
         _reads(result.read("balance_reads")),
         _verify(result.read("ledger_verify")),
         _growth(result.read("ledger_growth")),
+        _recon_alone(result.read("recon_alone")),
         _hbase(hbase),
         _scoring(result.read("scoring")),
     ]
@@ -29,6 +30,26 @@ def write() -> Path:
     path = result.FOLDER / "README.md"
     path.write_text("\n\n".join("\n".join(part) for part in parts) + "\n", encoding="utf-8")
     return path
+
+
+def _recon_alone(figures: dict[str, Any]) -> list[str]:
+    shell = figures["shell_two_files_of_1000_rows"]
+    lines = [
+        "## Any two sets of records by a spec",
+        "",
+        f"`fundwatch recon run` of two files of 1,000 rows from the shell: {shell['wall_s']} s, {shell['cpu_s']} s of CPU. Then "
+        "Parquet, 20-character keys, every break explained, all written as Parquet and CSV, whole processes:",
+        "",
+        "| records a side | query by hand: CPU s, GB | by spec on DuckDB: CPU s, GB | ratio |",
+        "|---|---|---|---|",
+    ]
+    for size in figures["sizes"]:
+        hand, spec = size["by_hand"], size["duckdb"]
+        lines.append(
+            f"| {size['rows_a_side']:,} | {hand['cpu_s']}, {hand['memory_gb']} | {spec['cpu_s']}, {spec['memory_gb']} "
+            f"| {size['duckdb_to_hand_cpu']} |"
+        )
+    return lines
 
 
 def _taken(figures: dict[str, Any]) -> list[str]:
