@@ -86,8 +86,8 @@ class Edge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the lines of a file mean; amounts in `unit`, times in `zone`, dates of header and trailer in `date_form`.
 
-    `order` is that of the rows, by which running balances are followed. `extra_columns_max` columns may follow the declared ones and
-    are read past. `unique` names meanings that together come once in a file. `file_name` is a pattern by which the layout is found.
+    `order` is that of the rows, by which running balances are followed. `extra_columns_max` columns may follow the declared ones
+    and are read past. `unique` names meanings that together come once in a file; by the pattern `file_name` the layout is found.
     """
 
     layout: str
