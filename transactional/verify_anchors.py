@@ -164,7 +164,7 @@ class Anchors:
 
 
 def anchored_tasks(connection: psycopg.Connection, kept: Sequence[Anchor], since_block: int) -> list[Check]:
-    """Checks that compare every kept range; behind a block only the ranges that were kept after it."""
+    """Checks that compare every kept range, those before the first sealed block too; behind a block only those kept after it."""
     if not kept:
         return []
     behind = f"""SELECT 'clock', 'stands before an anchor that was kept at {kept[-1].clock}' FROM ledger.clock
@@ -174,7 +174,7 @@ def anchored_tasks(connection: psycopg.Connection, kept: Sequence[Anchor], since
     ranges: dict[tuple[str, tuple[str, ...], str], list[Range]] = {}
     for anchor in kept:
         for each in anchor.ranges:
-            if each.by and anchor.block_no > since_block:
+            if each.by and (anchor.block_no > since_block or since_block == 0):
                 ranges.setdefault((each.table, each.columns, each.by), []).append(each)
     whole = [each for each in kept[-1].ranges if not each.by] if kept[-1].schema == newest else []
     checks = [Check("the clock is not behind what was anchored", behind)]

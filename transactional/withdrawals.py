@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.ids import is_text_id
 from transactional.bodies import Amount, Hold, Order, TextId, decode
 from transactional.idempotent import once
+from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Moment, Text, answer
 from transactional.loans_bodies import OfPlatform, Sha256
 from transactional.loans_records import Platform, check_mine, platform_read
 from transactional.openapi import writing
@@ -23,6 +24,26 @@ from transactional.withdrawal_orders import ORDER_TYPES, letting_go, taking
 
 router = APIRouter(prefix="/v1/withdrawals", tags=["withdrawals"])
 CONFIRM_WITHIN_MAX_S = 7 * 24 * 3600
+_WITHDRAWALS = Listing(
+    "withdrawals",
+    (
+        *("platform_id", "withdrawal_no", "account_no", "customer_no", "currency", "speed", "amount_minor", "fee_minor"),
+        *("fee_account_no", "state", "expires_at", "recorded_at", "method", "decided_at", "instruction_no", "bank_reference"),
+        *("reason", "settled_at"),
+    ),
+    "SELECT * FROM payments.withdrawal_state",
+    (("platform_id", str), ("withdrawal_no", str)),
+    {
+        "platform_id": "platform_id = {}",
+        "reach": "platform_id = {}",
+        "account_no": "account_no = {}",
+        "customer_no": "customer_no = {}",
+        "state": "state = {}",
+        "recorded_from": "recorded_at >= {}",
+        "recorded_until": "recorded_at < {}",
+    },
+    is_newest_first=False,
+)
 _STATE = "SELECT * FROM payments.withdrawal_state WHERE platform_id = $1 AND withdrawal_no = $2"
 
 
@@ -113,25 +134,26 @@ async def get_withdrawal(request: Request, withdrawal_no: str, platform_id: Plat
     row = await service_of(request).pool.fetchrow(_STATE, platform, withdrawal_no) if is_text_id(withdrawal_no) else None
     if row is None:
         raise Problem("WITHDRAWAL_NOT_FOUND", f"there is no withdrawal {withdrawal_no!r}", field="withdrawal_no")
+    await request.state.reader.looked(request, "ACCOUNT_SEEN", f"withdrawal {platform} {withdrawal_no}")
     return dict(row)
 
 
-@router.get("")
+@router.get("", responses=CSV_ANSWER)
 async def list_withdrawals(
     request: Request,
-    platform_id: Platform = None,
+    platform_id: Text = None,
+    account_no: Text = None,
+    customer_no: Text = None,
     state: Literal["CONFIRMING", "ACCEPT", "ACCEPT_FAIL", "REMITING", "SUCCESS", "FAIL"] | None = None,
-    after: Annotated[str, Query(max_length=64)] = "",
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
-) -> dict[str, Any]:
-    """Withdrawals of a platform by number; `after` is the last number of the page before."""
-    platform = await platform_read(request, platform_id)
-    if after and not is_text_id(after):
-        raise Problem("PARAMETER_INVALID", "after is a withdrawal number", field="after")
-    rows = await service_of(request).pool.fetch(
-        """SELECT * FROM payments.withdrawal_state
-           WHERE platform_id = $1 AND withdrawal_no > $2 AND ($3::text IS NULL OR state = $3)
-           ORDER BY withdrawal_no LIMIT $4""",
-        *(platform, after, state, limit),
-    )
-    return {"items": [dict(row) for row in rows]}
+    recorded_from: Moment | None = None,
+    recorded_until: Moment | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+    format: Format = None,
+) -> Any:
+    """Withdrawals by platform and number, `recorded_from` included, `recorded_until` not; as pages or whole as CSV."""
+    filters = {
+        **{"platform_id": platform_id, "account_no": account_no, "customer_no": customer_no, "state": state},
+        **{"recorded_from": recorded_from, "recorded_until": recorded_until},
+    }
+    return await answer(request, _WITHDRAWALS, "see_accounts", filters, (cursor, limit, format))

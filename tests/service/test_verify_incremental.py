@@ -114,6 +114,20 @@ def test_a_row_before_the_anchor_is_named_by_its_range(grown: tuple[Any, Anchors
     assert (fault.check, fault.row) == ("rows are as they were anchored", "ledger.trade_order order_id 1 to 4")
 
 
+def test_an_anchor_from_before_the_first_block_is_compared_too(api: Any, tmp_path: Path) -> None:
+    anchors = Anchors(tmp_path / "anchors")
+    _at(api, 100)
+    anchors.keep(api.admin_url)
+    api.recharge(LENDER, 50)
+    _seal(api)
+    assert verify(api.admin_url, anchors).faults == ()
+    with psycopg.connect(api.admin_url) as owner:
+        owner.execute("ALTER TABLE registry.platform_status DISABLE TRIGGER USER")
+        changed = owner.execute("UPDATE registry.platform_status SET status = 'SUSPENDED' WHERE platform_id = 'P02'").rowcount
+    assert changed == 1
+    assert [fault.row.split()[0] for fault in verify(api.admin_url, anchors).faults] == ["registry.platform_status"]
+
+
 def test_an_anchor_waits_for_open_transactions_and_gives_up_in_time(
     grown: tuple[Any, Anchors], monkeypatch: pytest.MonkeyPatch
 ) -> None:
