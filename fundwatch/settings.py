@@ -66,6 +66,16 @@ class Settings:
         return self.home / "landing"
 
     @property
+    def drop_dir(self) -> Path:
+        """Where senders put their files, one folder each."""
+        return self.home / "drop"
+
+    @property
+    def outbound_dir(self) -> Path:
+        """Files for receivers, by receiver and business date."""
+        return self.home / "outbound"
+
+    @property
     def quarantine_dir(self) -> Path:
         """Refused files, kept as they came."""
         return self.home / "quarantine"
