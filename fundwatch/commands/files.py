@@ -15,6 +15,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Files that come and go.")
     group.callback()(_files)
     group.command("wait")(wait)
+    group.command("collect")(collect)
+    group.command("expected")(expected)
     group.command("send")(send)
     group.command("list")(list_)
     group.command("acknowledge")(acknowledge)
@@ -35,6 +37,27 @@ def wait(
     from fundwatch.waiting import probe
 
     emit(probe(load(), parsed_date(to)), as_json, _show)
+
+
+def collect(as_json: AsJson = False) -> None:
+    """Move dropped files into the landing folder; what cannot be taken goes to quarantine with its reason."""
+    from fundwatch import collecting
+    from fundwatch.output import emit
+    from fundwatch.settings import load
+
+    emit(collecting.collect(load()), as_json, _show_collected)
+
+
+def expected(
+    date: Annotated[str, typer.Option("--date", help="business date, YYYY-MM-DD")],
+    as_json: AsJson = False,
+) -> None:
+    """Each expected file of a date: due, arrived, late, accepted, refused, missing or waived, with its deadline."""
+    from fundwatch import expected_files
+    from fundwatch.output import emit
+    from fundwatch.settings import load
+
+    emit(expected_files.expected(load(), parsed_date(date)), as_json, _show_expected)
 
 
 def send(
@@ -97,6 +120,32 @@ def _show_plain(result: dict[str, Any]) -> None:
     from fundwatch.output import console
 
     console.print("  ".join(f"{key} {value}" for key, value in result.items()), soft_wrap=True, markup=False)
+
+
+def _show_collected(result: dict[str, Any]) -> None:
+    from fundwatch.output import console
+
+    for entry in result["collected"]:
+        place = f"{entry['business_date']}/{entry['sender_id']}/{entry['file_name']}"
+        console.print(f"{entry['outcome']:<9} {place}  arrived {entry['arrived_at']}", soft_wrap=True, markup=False)
+    for entry in result["refused"]:
+        line = f"REFUSED   {entry['sender_id']}/{entry['name']}  {entry['reason_code']}: {entry['reason']}"
+        console.print(line, soft_wrap=True, markup=False)
+    for entry in result["waiting"]:
+        console.print(f"WAITING   {entry['sender_id']}/{entry['name']}: {entry['why']}", soft_wrap=True, markup=False)
+    console.print(f"{len(result['collected'])} collected, {len(result['refused'])} refused, {len(result['waiting'])} waiting")
+
+
+def _show_expected(result: dict[str, Any]) -> None:
+    from fundwatch.output import console
+
+    for row in result["files"]:
+        told = [f"{row['state']:<9} {row['sender_id']:<8} {row['file_name']:<28} due {row['due_at']}"]
+        told += [f"came {row['arrived_at']}"] if row["arrived_at"] else []
+        told += ["late"] if row["is_late"] and row["state"] in ("ACCEPTED", "REFUSED") else []
+        told += [row["reason"]] if row["reason"] else []
+        console.print("  ".join(told), soft_wrap=True, markup=False)
+    console.print(", ".join(f"{number} {state.lower()}" for state, number in result["counts"].items() if number))
 
 
 def _show_sent(result: dict[str, Any]) -> None:

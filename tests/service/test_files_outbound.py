@@ -244,7 +244,7 @@ def test_a_receiver_acknowledges_rejects_and_takes_it_again(bank: Bank, tmp_path
     assert hashlib.sha256((bank.folder("P01") / bad).read_bytes()).hexdigest() == shas[bad]
     assert outbound.listed(bank.settings, receiver_id="P01", state="RESENT")[0]["file_name"] == bad
     outbound.acknowledge(bank.settings, bank.acknowledgement(tmp_path / "ack2.csv", "P01", (bad, shas[bad], "ACKNOWLEDGED", "")))
-    with pytest.raises(BadInput, match="acknowledged P01.breaks.000001.csv.gz on .* there is nothing to send again"):
+    with pytest.raises(BadInput, match=r"acknowledged P01.breaks.000001.csv.gz on .* there is nothing to send again"):
         outbound.resend(bank.settings, bad, "P01", bank.rows)
 
 

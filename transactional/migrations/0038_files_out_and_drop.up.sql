@@ -107,3 +107,114 @@ REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA files FROM PUBLIC;
 GRANT USAGE ON SCHEMA files TO jobs, reader, service;
 GRANT EXECUTE ON FUNCTION files.take_number, files.put_down, files.note_outbound TO jobs;
 GRANT SELECT ON files.outbound, files.outbound_event, files.outbound_state TO jobs, reader, service;
+
+-- What was taken out of the drop folders: one row a file as it was dropped (`dropped_at` tells a second sending from the first).
+CREATE TABLE files.arrival (
+  arrival_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  sender_id text NOT NULL,
+  drop_name text NOT NULL,
+  sha256 text NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+  dropped_at timestamptz NOT NULL,
+  arrived_at timestamptz NOT NULL, -- by the service's clock where that is simulated, else when its name was given
+  size_bytes bigint NOT NULL CHECK (size_bytes >= 0),
+  outcome text NOT NULL CHECK (outcome IN ('LANDED', 'QUARANTINED')),
+  business_date date,
+  file_name text,
+  reason_code text,
+  reason text,
+  collected_at timestamptz NOT NULL,
+  UNIQUE (sender_id, drop_name, sha256, dropped_at),
+  CHECK ((outcome = 'LANDED') = (business_date IS NOT NULL AND file_name IS NOT NULL)),
+  CHECK ((outcome = 'QUARANTINED') = (reason_code IS NOT NULL AND reason IS NOT NULL))
+);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON files.arrival FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
+
+-- Puts an arrival down once and gives when it arrived: asked again for the same one, the same time.
+CREATE FUNCTION files.arrive(of_sender text, name text, of_sha256 text, dropped timestamptz, arrived timestamptz, bytes bigint,
+                             of_outcome text, of_date date, landed_as text, code text, why text) RETURNS timestamptz
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  found_at timestamptz;
+BEGIN
+  INSERT INTO files.arrival (sender_id, drop_name, sha256, dropped_at, arrived_at, size_bytes, outcome, business_date, file_name,
+                             reason_code, reason, collected_at)
+  VALUES (of_sender, name, of_sha256, dropped, arrived, bytes, of_outcome, of_date, landed_as, code, why, ledger.clock_now())
+  ON CONFLICT (sender_id, drop_name, sha256, dropped_at) DO NOTHING;
+  SELECT a.arrived_at INTO found_at FROM files.arrival a
+  WHERE a.sender_id = of_sender AND a.drop_name = name AND a.sha256 = of_sha256 AND a.dropped_at = dropped;
+  RETURN found_at;
+END $$;
+
+-- Until when a kind of file must have come, in versions decided by two people: of one sender, or of every sender ('*') of the kind.
+-- Where there is none it is the night's `files_deadline` on the day after.
+CREATE TABLE files.deadline (
+  sender_id text NOT NULL CHECK (sender_id = '*' OR sender_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+  file_kind text NOT NULL REFERENCES ops.file_sender,
+  version int NOT NULL CHECK (version > 0),
+  days_after int NOT NULL CHECK (days_after BETWEEN 0 AND 31),
+  counts_working_days boolean NOT NULL,
+  due_time time NOT NULL,
+  valid_from date NOT NULL,
+  maker text NOT NULL,
+  checker text NOT NULL,
+  approval_id bigint NOT NULL REFERENCES work.approval,
+  recorded_at timestamptz NOT NULL,
+  PRIMARY KEY (sender_id, file_kind, version)
+);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON files.deadline FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
+
+-- Subject SENDER/KIND (sender * for all), payload {days_after, counts_working_days, due_time HH:MM, valid_from}; dates that are over keep theirs.
+CREATE FUNCTION files.check_deadline(asked work.approval) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  p jsonb := asked.payload;
+BEGIN
+  IF asked.subject !~ '^(\*|[A-Za-z0-9._:-]{1,64})/[a-z]+$' OR asked.platform_id IS NOT NULL THEN
+    PERFORM work.refuse('BODY_INVALID', 'subject', asked.subject);
+  ELSIF NOT EXISTS (SELECT FROM ops.file_sender WHERE file_kind = split_part(asked.subject, '/', 2)) THEN
+    PERFORM work.refuse('BODY_INVALID', 'subject', split_part(asked.subject, '/', 2));
+  ELSIF (SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(p) k) IS DISTINCT FROM
+        ARRAY['counts_working_days', 'days_after', 'due_time', 'valid_from'] THEN
+    PERFORM work.refuse('BODY_INVALID', 'payload', 'counts_working_days, days_after, due_time, valid_from');
+  ELSIF jsonb_typeof(p -> 'counts_working_days') <> 'boolean' THEN
+    PERFORM work.refuse('BODY_INVALID', 'payload.counts_working_days', p ->> 'counts_working_days');
+  ELSIF jsonb_typeof(p -> 'days_after') <> 'number' OR p ->> 'days_after' !~ '^([0-9]|[12][0-9]|3[01])$' THEN
+    PERFORM work.refuse('BODY_INVALID', 'payload.days_after', p ->> 'days_after');
+  ELSIF coalesce(p ->> 'due_time', '') !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' THEN
+    PERFORM work.refuse('BODY_INVALID', 'payload.due_time', p ->> 'due_time');
+  ELSIF coalesce(p ->> 'valid_from', '') !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' THEN
+    PERFORM work.refuse('BODY_INVALID', 'payload.valid_from', p ->> 'valid_from');
+  END IF;
+  BEGIN
+    IF (p ->> 'valid_from')::date < work.business_date(ledger.clock_now()) THEN
+      PERFORM work.refuse('BODY_INVALID', 'payload.valid_from', p ->> 'valid_from');
+    END IF;
+  EXCEPTION WHEN datetime_field_overflow OR invalid_datetime_format THEN
+    PERFORM work.refuse('BODY_INVALID', 'payload.valid_from', p ->> 'valid_from');
+  END;
+END $$;
+CREATE FUNCTION files.apply_deadline(asked work.approval, checker text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  p jsonb := asked.payload;
+  before files.deadline;
+  made files.deadline;
+BEGIN
+  PERFORM files.check_deadline(asked);
+  PERFORM pg_advisory_xact_lock(7461);
+  SELECT * INTO before FROM files.deadline d WHERE d.sender_id || '/' || d.file_kind = asked.subject ORDER BY d.version DESC LIMIT 1;
+  INSERT INTO files.deadline
+  VALUES (split_part(asked.subject, '/', 1), split_part(asked.subject, '/', 2), coalesce(before.version, 0) + 1, (p ->> 'days_after')::int,
+          (p ->> 'counts_working_days')::boolean, (p ->> 'due_time')::time, (p ->> 'valid_from')::date, asked.maker, checker,
+          asked.approval_id, ledger.clock_now())
+  RETURNING * INTO made;
+  PERFORM audit.record(checker, 'FILE_DEADLINE_CHANGED', 'file_deadline', asked.subject, NULL,
+                       CASE WHEN before.version IS NOT NULL THEN to_jsonb(before) END, to_jsonb(made));
+  RETURN jsonb_build_object('version', made.version, 'valid_from', made.valid_from);
+END $$;
+INSERT INTO work.kind VALUES
+  ('FILE_DEADLINE', '{officer,checker}', '{checker}', 'files.check_deadline', 'files.apply_deadline', 720);
+
+REVOKE EXECUTE ON FUNCTION files.arrive, files.check_deadline, files.apply_deadline FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION files.arrive TO jobs;
+GRANT SELECT ON files.arrival, files.deadline TO jobs, reader, service;
