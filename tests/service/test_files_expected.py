@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 
 from domain.calendars import Calendar
@@ -32,7 +33,8 @@ def states(bank: Bank) -> dict[str, str]:
 def judge(bank: Bank, kind: str, state: str, came: datetime | None = CAME) -> None:
     received = f"'{came}'" if came else "null"
     bank.execute(
-        "insert into mart.file_control (business_date, run_id, platform_id, sender_id, file_kind, file_name, state, reason, received_at) "
+        "insert into mart.file_control "
+        "(business_date, run_id, platform_id, sender_id, file_kind, file_name, state, reason, received_at) "
         f"values ('{D2}', 1, 'P01', 'P01', '{kind}', 'P01.{kind}.csv.gz', '{state}', 'as found', {received})"
     )
 
@@ -79,6 +81,7 @@ def test_a_waived_file_shows_as_waived_unless_it_was_accepted(bank: Bank) -> Non
 
 def deadline(bank: Bank, sender: str, kind: str, version: int, rule: str, valid_from: date) -> None:
     bank.execute(
+        "insert into auth.person (login_name, display_name, role) values ('ann', 'Ann', 'officer') on conflict do nothing",
         "insert into work.approval (kind, subject, payload, payload_hash, reason, maker, proposed_at, expires_at) "
         f"values ('FILE_DEADLINE', '{sender}/{kind}/{version}', '{{}}', sha256('x'), 'x', 'ann', now(), now())",
         f"insert into files.deadline values ('{sender}', '{kind}', {version}, {rule}, '{valid_from}', 'ann', 'ben', "
@@ -107,7 +110,7 @@ def test_a_deadline_counts_working_days_of_the_banks_calendar_and_the_senders_ow
 
 def test_a_deadline_is_changed_by_two_people_and_never_for_dates_that_are_over(api: Api) -> None:
     maker, checker = api.staff("ann", "officer"), api.staff("ben", "checker")
-    today = api.client.get("/v1/clock", headers=checker).json()["business_date"]
+    today = api.client.get("/v1/clock").json()["business_date"]
     payload = {"days_after": 1, "counts_working_days": True, "due_time": "10:00", "valid_from": today}
     for subject, change in (
         ("PC01/unheard", {}),
@@ -124,4 +127,10 @@ def test_a_deadline_is_changed_by_two_people_and_never_for_dates_that_are_over(a
         assert answer.status_code == 422, (subject, change, answer.text)
     proposed = api.put_down("FILE_DEADLINE", "PC01/channel", payload, by=maker).json()
     assert api.decide(proposed, by=maker).status_code == 403
-    assert api.decide(proposed, by=checker).status_code == 200
+    answer = api.decide(proposed, by=checker)
+    assert (answer.status_code, answer.json()["result"]) == (201, {"version": 1, "valid_from": today})
+    with psycopg.connect(api.admin_url) as connection:
+        kept = connection.execute(
+            "select sender_id, file_kind, version, days_after, due_time, maker, checker from files.deadline"
+        )
+        assert kept.fetchall() == [("PC01", "channel", 1, 1, time(10), "ann", "ben")]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import side_file, unpack
@@ -69,6 +69,7 @@ def test_a_drop_folder_that_is_a_link_is_not_entered(tmp_path: Path) -> None:
     assert faults(tmp_path / "link") == {}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_whatever_a_name_is_the_place_it_gives_stays_inside(name: str) -> None:
     try:
@@ -79,6 +80,7 @@ def test_whatever_a_name_is_the_place_it_gives_stays_inside(name: str) -> None:
         assert "/" not in named.file_name and not named.file_name.startswith(".")
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True), st.sampled_from(sorted(KINDS)), st.dates(), st.booleans())
 def test_a_name_says_platform_kind_and_date(platform: str, kind: str, day: object, is_zip: bool) -> None:
     named = parse_name(f"{day}.{platform}.{kind}.{'zip' if is_zip else 'csv.gz'}")
@@ -97,6 +99,7 @@ def test_the_date_of_a_file_is_the_one_in_its_header(tmp_path: Path) -> None:
         assert raised.value.code == code
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000), st.booleans(), st.integers(0, 50))
 def test_what_is_copied_is_what_came_whether_it_is_gzip_or_damaged(content: bytes, is_packed: bool, cut: int) -> None:
     data = gzip.compress(content)[: -cut or None] if is_packed else content
@@ -159,6 +162,7 @@ def test_hostile_zips_are_refused(tmp_path: Path) -> None:
         assert raised.value.code == code, members
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_zip_never_crashes(data: st.DataObject) -> None:
     made = BytesIO()
