@@ -117,7 +117,11 @@ def _collect_folder(site: _Site, folder: Path, told: _Told) -> None:
         if time.time() - item.changed_at.timestamp() < site.settings.drop_quiet_s:
             told.waiting.append({"sender_id": item.sender_id, "name": item.name, "why": "it has just come"})
             continue
-        _collect_one(site, item, told)
+        try:
+            _collect_one(site, item, told)
+        except FileNotFoundError:
+            # one sender who takes his file back does not keep the others waiting
+            told.waiting.append({"sender_id": item.sender_id, "name": _printable(item.name), "why": "it went away"})
 
 
 def _collect_one(site: _Site, item: Dropped, told: _Told) -> None:
@@ -192,7 +196,10 @@ def _check_sides(site: _Site, item: Dropped, copy: Path) -> None:
         state = path.lstat()
         if not stat.S_ISREG(state.st_mode) or state.st_size > side_file.BYTES_MAX:
             raise FileFault("SIDE_FILE", f"{path.name} is not a plain file of at most {side_file.BYTES_MAX} bytes")
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            raise _Unstable from None
         with os.fdopen(handle, "rb") as side:
             content = side.read(side_file.BYTES_MAX)
         side_file.check(copy, content, path.suffix, key_file, item.name)

@@ -59,10 +59,10 @@ def look(folder: Path, sender_id: str) -> Iterator[Dropped]:
         if is_hidden or entry.name.endswith(PARTIAL):
             continue
         try:
-            state = entry.stat(follow_symlinks=False)
+            found = _dropped(sender_id, folder / entry.name, entry.stat(follow_symlinks=False))
         except FileNotFoundError:
             continue
-        yield _dropped(sender_id, folder / entry.name, state)
+        yield found
 
 
 def identity(state: os.stat_result) -> tuple[int, int, int, int, int]:

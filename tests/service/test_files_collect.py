@@ -134,6 +134,22 @@ def test_a_file_that_grows_while_it_is_copied_is_left_as_it_was(drop: Drop, monk
     assert (drop.landed(), drop.dropped()) == ({}, [f"P01/{NAME}"])
 
 
+def test_a_file_that_its_sender_takes_back_does_not_keep_others_waiting(drop: Drop, monkeypatch: pytest.MonkeyPatch) -> None:
+    drop.put("P01.claims.csv.gz", packed("claims"))
+    gone, real = drop.put("P01.unheard.csv.gz", b"x"), collecting._reason
+    drop.put("2026-08-31.P01.status.csv.gz", packed("status"))
+    drop.put(NAME, packed(), "PC01")
+
+    def taking_back(*values: Any) -> None:
+        gone.unlink()
+        real(*values)
+
+    monkeypatch.setattr(collecting, "_reason", taking_back)
+    result = drop.collect()
+    assert len(result["collected"]) == 3
+    assert result["waiting"] == [{"sender_id": "P01", "name": "P01.unheard.csv.gz", "why": "it went away"}]
+
+
 def test_the_same_file_again_changes_nothing_and_a_corrected_one_replaces_it_and_keeps_the_old(drop: Drop) -> None:
     first, second = packed(text="1"), packed(text="2")
     drop.put(NAME, first)
