@@ -37,6 +37,8 @@ class Settings:
     night_start: time = time(1, 30)
     files_deadline: time = time(4, 0)
     night_deadline: time = time(7, 0)
+    # a dropped file is taken once nothing has happened to it for so long
+    drop_quiet_s: int = 5
     calendar: str = "CN"
     bank_id: str = "BANK"
     bureau_id: str = "BUREAU"
@@ -64,6 +66,21 @@ class Settings:
     def landing_dir(self) -> Path:
         """Incoming files, by business date and sender."""
         return self.home / "landing"
+
+    @property
+    def drop_dir(self) -> Path:
+        """Where senders put their files, one folder each."""
+        return self.home / "drop"
+
+    @property
+    def sender_keys_dir(self) -> Path:
+        """Public keys of senders who sign their files, ``SENDER.pem`` each."""
+        return self.home / "sender_keys"
+
+    @property
+    def outbound_dir(self) -> Path:
+        """Files for receivers, by receiver and business date."""
+        return self.home / "outbound"
 
     @property
     def quarantine_dir(self) -> Path:
@@ -205,6 +222,7 @@ def load() -> Settings:
         night_start=time.fromisoformat(value("night_start", "01:30")),
         files_deadline=time.fromisoformat(value("files_deadline", "04:00")),
         night_deadline=time.fromisoformat(value("night_deadline", "07:00")),
+        drop_quiet_s=int(value("drop_quiet_s", "5")),
         adjustment_second_checker_minor=int(value("adjustment_second_checker_minor", "1000000")),
         dormancy_working_days=int(value("dormancy_working_days", "250")),
         calendar=value("calendar", "CN"),

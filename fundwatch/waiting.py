@@ -27,7 +27,7 @@ select p.platform_id, d::date from (select platform_id, min(onboarded_on) as sin
  where not exists (select from run.published q where q.business_date = d::date and q.platform_id = p.platform_id)"""
 
 # the bureau sends nothing about most platforms: who sent before is waited for (as ingest.control.judge expects it)
-_INFORMING = """
+INFORMING = """
 select distinct file.sender_id, file.platform_id from (
     select platform_id, max(business_date) as business_date from run.published group by platform_id) newest
  cross join lateral (select run_id from run.published p where p.platform_id = newest.platform_id
@@ -57,7 +57,7 @@ def probe(settings: Settings, to: date) -> dict[str, Any]:
         hold = operators.hold(database)
         unpublished = set(database.execute(_UNPUBLISHED, {"to": to}).fetchall())
         known = Registry(registry.platforms(database), registry.payment_companies(database), settings.bank_id)
-        informing = set(database.execute(_INFORMING, {"kinds": list(ADVISORY_KINDS)}).fetchall())
+        informing = set(database.execute(INFORMING, {"kinds": list(ADVISORY_KINDS)}).fetchall())
         if not known.onboarded_on:
             raise BadInput("no platform is registered yet")
         dates = sorted({day for _, day in unpublished})

@@ -24,6 +24,11 @@ def batches(settings: Settings, name: str, run_id: int, business_date: date | No
     yield from _scan(settings, name, run_id, business_date).to_arrow_batch_reader()
 
 
+def stream(settings: Settings, name: str, run_id: int, business_date: date) -> pa.RecordBatchReader:
+    """The rows of `batches` as one reader that names its schema also when there are none; for DuckDB."""
+    return _scan(settings, name, run_id, business_date).to_arrow_batch_reader()
+
+
 def rows(settings: Settings, name: str, run_id: int) -> pa.Table:
     """All rows that a run wrote into a table, for tables of findings; empty with the table's columns when there are none."""
     return _scan(settings, name, run_id).to_arrow()

@@ -1,0 +1,2 @@
+DELETE FROM work.kind WHERE kind = 'FILE_DEADLINE';
+DROP SCHEMA files CASCADE;
