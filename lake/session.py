@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 _SUBMIT_ARGUMENTS = "PYSPARK_SUBMIT_ARGS"
+# A night compiles some hundred generated classes a session: a full code cache stops the compiler first and the JVM later.
+JAVA_OPTIONS = "-XX:+UseParallelGC -XX:ReservedCodeCacheSize=512m -Djava.net.preferIPv4Stack=true -Duser.timezone=UTC"
 
 
 def spark_conf(settings: Settings) -> dict[str, str]:
@@ -36,7 +38,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.driver.memory": settings.spark_memory,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Djava.net.preferIPv4Stack=true -Duser.timezone=UTC",
+        "spark.driver.extraJavaOptions": JAVA_OPTIONS,
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": "4",
