@@ -9,6 +9,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON mart.recon_summary TO jobs;
 GRANT SELECT ON mart.recon_summary TO reader;
 
 CREATE TABLE work.recon_sign_off (
+  sign_off_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   platform_id text NOT NULL REFERENCES registry.platform,
   business_date date NOT NULL,
   run_id bigint NOT NULL,
@@ -17,7 +18,7 @@ CREATE TABLE work.recon_sign_off (
   checker text NOT NULL,
   approval_id bigint NOT NULL REFERENCES work.approval,
   signed_at timestamptz NOT NULL,
-  PRIMARY KEY (platform_id, business_date, run_id)
+  UNIQUE (platform_id, business_date, run_id)
 );
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON work.recon_sign_off FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
 
@@ -121,7 +122,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE made work.recon_sign_off;
 BEGIN
   PERFORM work.check_recon_sign_off(asked);
-  INSERT INTO work.recon_sign_off
+  INSERT INTO work.recon_sign_off (platform_id, business_date, run_id, report_sha256, maker, checker, approval_id, signed_at)
   VALUES (asked.platform_id, asked.subject::date, (asked.payload ->> 'run_id')::bigint, decode(asked.payload ->> 'report_sha256', 'hex'),
           asked.maker, checker, asked.approval_id, ledger.clock_now())
   RETURNING * INTO made;
