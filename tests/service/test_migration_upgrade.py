@@ -18,7 +18,7 @@ from transactional.verify import verify
 from transactional.verify_anchors import Anchors
 
 FIRST = "0011"  # the history begins in this schema
-LANDED = ["0011", "0024"]  # schemas that banks may have
+LANDED = ["0011", "0024", "0033"]  # schemas that banks may have
 LENDER, OTHER, BORROWER, CHANNEL = "P01-L-1", "P01-L-2", "P01-B-1", "P01-X-CHANNEL-PC01"
 REGISTRY = """
 INSERT INTO registry.platform VALUES ('P01', 'One', 'One Ltd', 'CNY', 'CN_2017', '2026-01-01', '2026-01-01Z');
