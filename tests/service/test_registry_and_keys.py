@@ -151,7 +151,8 @@ def test_each_role_reads_and_writes_what_its_work_needs_and_no_more(api: Any, da
     }  # fmt: skip
     forbidden = {
         "service": ["UPDATE ledger.movement SET amount_minor = 1", "INSERT INTO ledger.balance VALUES (1)",
-                    "SELECT * FROM mart.open_item", "UPDATE registry.account SET account_role = 'INVESTOR'"],
+                    "DELETE FROM mart.open_item", "SELECT * FROM mart.score",
+                    "UPDATE registry.account SET account_role = 'INVESTOR'"],
         "jobs": ["UPDATE ledger.movement SET amount_minor = 1", "INSERT INTO ledger.balance VALUES (1)", "SELECT * FROM api.key",
                  "SELECT * FROM auth.password", "SELECT ledger.seal_pending(1)", "SELECT payments.put_receipt('{}', 'me')"],
         "reader": ["SELECT * FROM registry.party", "INSERT INTO run.projected VALUES (1, now())"],
