@@ -184,7 +184,7 @@ def test_foreign_and_unknown_withdrawals_look_alike(bank: Any, database: Any) ->
     listed = bank.client.get("/v1/withdrawals", params={"platform_id": "P01", "state": "CONFIRMING"}).json()
     assert [one["withdrawal_no"] for one in listed["rows"]] == ["W-1"]
     whole = bank.client.get("/v1/withdrawals", headers={**bank.staff("olga", "officer"), "Accept": "text/csv"})
-    assert int(whole.headers["x-row-count"]) == len(whole.text.splitlines()) - 1 > 1
+    assert int(whole.headers["x-row-count"]) == len(whole.text.splitlines()) - 1 == 1
     assert "card_hash" not in whole.text.splitlines()[0]
     bank.client.get("/v1/withdrawals/W-1", params={"platform_id": "P01"}, headers=bank.staff("olga", "officer"))
     logged = bank.rows("SELECT kind, subject FROM auth.access_log ORDER BY access_id")
