@@ -27,10 +27,14 @@ REPAYMENT_TYPES = ("PRINCIPAL", "INTEREST", "COMPENSATORY", "COMPENSATORY_REPAYM
 def complete_dates(file_control: DataFrame, platform_id: str | None) -> DataFrame:
     """(platform_id, business_date) that are complete by `lake.completeness`, of one platform where it is given.
 
+    The few pairs are computed here: SQL over a frame puts a view of one name behind every use of the result, and of two uses at
+    once in one Connect session the first to end drops it under the other.
+
     >>> complete_dates(store.of_run(context, "file_control"), context.run.platform_id)  # doctest: +SKIP
     """
     dates = file_control.sparkSession.sql(completeness.complete_dates("{file_control}"), file_control=file_control)
-    return dates.where(F.col("platform_id") == platform_id) if platform_id else dates
+    wanted = dates.where(F.col("platform_id") == platform_id) if platform_id else dates
+    return file_control.sparkSession.createDataFrame(wanted.collect(), wanted.schema)
 
 
 def versions(frame: DataFrame, key: Sequence[str]) -> DataFrame:
