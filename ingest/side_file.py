@@ -34,10 +34,12 @@ def check(file: Path, side: bytes, suffix: str, key_file: Path, name: str) -> No
     if suffix == SIGNATURE:
         _check_signature(file, side, key_file)
     else:
-        _check_sum(file, side, CHECKSUMS[suffix], name)
+        check_sum(file, side, suffix, name)
 
 
-def _check_sum(file: Path, side: bytes, algorithm: str, name: str) -> None:
+def check_sum(file: Path, side: bytes, suffix: str, name: str) -> None:
+    """See that a file has the checksum of its side file with `suffix` (a key of CHECKSUMS). FileFault: MD5, SHA256."""
+    algorithm = CHECKSUMS[suffix]
     code = algorithm.upper()
     found = _LINE.fullmatch(side.decode("ascii", errors="replace").removeprefix("\ufeff"))
     digest = _digest(file, algorithm)

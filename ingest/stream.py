@@ -7,11 +7,19 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 BLOCK_BYTES = 4 * 1024 * 1024
 LINE_BYTES_MAX = 64 * 1024
 _LF = b"\n"
+
+
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most `size`; empty at the end."""
+        ...
 
 
 class FileFault(Exception):

@@ -9,9 +9,9 @@ import hashlib
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, BinaryIO, Protocol
+from typing import IO, BinaryIO
 
-from ingest.stream import BLOCK_BYTES, FileFault
+from ingest.stream import BLOCK_BYTES, FileFault, Readable
 
 UNPACKED_BYTES_MAX = 64 * 1024**3
 """What a file may hold unpacked."""
@@ -20,12 +20,6 @@ RATIO_MAX = 200
 RATIO_FROM_BYTES = 64 * 1024**2
 _GZIP = 16 + zlib.MAX_WBITS
 _ENCRYPTED = 0x1
-
-
-class Readable(Protocol):
-    """What bytes are read from."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 class GzipGuard:

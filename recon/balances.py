@@ -136,15 +136,24 @@ def _control_terms(equation: str, role: str, sign: int) -> tuple[str, ...]:
     )
 
 
-def equation_terms() -> Statement:
-    """View `equation_term`: every term of every equation per platform, currency and date; Σ sign × amount must be 0.
+_ALWAYS = (
+    ("B-1", "K", 1), ("B-1", "R_IN_TRANSIT", 1), ("B-1", "W_PAYABLE", -1), ("B-1", "N", -1), ("B-1", "S", -1),
+    ("B-1", "EFFECTS_S", -1), ("B-1", "EFFECTS_B", 1),
+    ("B-2", "S", 1), ("B-2", "S_LENDER", -1), ("B-2", "S_BORROWER", -1), ("B-2", "S_GUARANTOR", -1),
+    ("B-2", "S_PLATFORM_FUNCTIONAL", -1), ("B-3", "OPENING", 1), ("B-3", "CLOSING", -1), ("B-4", "OPENING", 1),
+    ("B-4", "RECHARGE", 1), ("B-4", "SETTLEMENT", 1), ("B-4", "CHANNEL_FEE", 1), ("B-4", "CLOSING", -1),
+    ("B-5", "OP_PLATFORM", 1), ("B-5", "OP_CUSTODY", -1), ("B-5", "CLAIM_ITEMS", -1), ("B-5", "LOAN_ITEMS", -1),
+    ("B-6", "DELTA_S", -1), ("PROMISE_1_V", "S_V", 1),
+    ("PROMISE_1_V", "S_B", -1), ("PROMISE_1_V", "EFFECTS_V", -1), ("PROMISE_1_V", "EFFECTS_B", 1),
+    ("PROMISE_1_C", "TOTAL_C", 1), ("PROMISE_1_C", "TOTAL_B", -1), ("PROMISE_1_C", "EFFECTS_C", -1),
+    ("PROMISE_1_C", "EFFECTS_B", 1),
+)  # fmt: skip
+"""Terms that are listed though nothing moved, with their signs."""
 
-    B-1: K + in transit − payable − N = S + what open items of R5 move on the statement and not in custody.
-    B-2: S by the double entry = Σ by role. B-3, B-4: opening + movements by type = closing, of own funds and of what the channel
-    owes. B-5: claims as reported − loans by book B = items of R8. B-6: ΔS = Σ of what crosses the boundary.
-    PROMISE_1_V: V − B = Σ effects of V − Σ effects of B. PROMISE_1_C: the same for channel and custody, cumulated.
-    """
-    parts = (
+
+def _terms() -> tuple[str, ...]:
+    """SELECTs of the terms that have rows, in the order of the equations."""
+    return (
         f"select 'B-1', 'K', 1, s.platform_id, s.currency, s.business_date, s.amount_minor "
         f"from bank_statement_line s {_ON_DATE} where s.line_type = 'CLOSING'",
         _role_term("B-1", "R_IN_TRANSIT", 1, "account_role = 'CHANNEL_RECEIVABLE'", "-closing_minor"),
@@ -174,24 +183,22 @@ def equation_terms() -> Statement:
         _effect_term("PROMISE_1_C", "EFFECTS_C", -1, "'R4'", "C"),
         _effect_term("PROMISE_1_C", "EFFECTS_B", 1, "'R4'", "B"),
     )
-    always = (
-        ("B-1", "K", 1), ("B-1", "R_IN_TRANSIT", 1), ("B-1", "W_PAYABLE", -1), ("B-1", "N", -1), ("B-1", "S", -1),
-        ("B-1", "EFFECTS_S", -1), ("B-1", "EFFECTS_B", 1),
-        ("B-2", "S", 1), ("B-2", "S_LENDER", -1), ("B-2", "S_BORROWER", -1), ("B-2", "S_GUARANTOR", -1),
-        ("B-2", "S_PLATFORM_FUNCTIONAL", -1), ("B-3", "OPENING", 1), ("B-3", "CLOSING", -1), ("B-4", "OPENING", 1),
-        ("B-4", "RECHARGE", 1), ("B-4", "SETTLEMENT", 1), ("B-4", "CHANNEL_FEE", 1), ("B-4", "CLOSING", -1),
-        ("B-5", "OP_PLATFORM", 1), ("B-5", "OP_CUSTODY", -1), ("B-5", "CLAIM_ITEMS", -1), ("B-5", "LOAN_ITEMS", -1),
-        ("B-6", "DELTA_S", -1), ("PROMISE_1_V", "S_V", 1),
-        ("PROMISE_1_V", "S_B", -1), ("PROMISE_1_V", "EFFECTS_V", -1), ("PROMISE_1_V", "EFFECTS_B", 1),
-        ("PROMISE_1_C", "TOTAL_C", 1), ("PROMISE_1_C", "TOTAL_B", -1), ("PROMISE_1_C", "EFFECTS_C", -1),
-        ("PROMISE_1_C", "EFFECTS_B", 1),
-    )  # fmt: skip
-    rows = ", ".join(f"('{equation}', '{term}', {sign})" for equation, term, sign in always)
+
+
+def equation_terms() -> Statement:
+    """View `equation_term`: every term of every equation per platform, currency and date; Σ sign × amount must be 0.
+
+    B-1: K + in transit − payable − N = S + what open items of R5 move on the statement and not in custody.
+    B-2: S by the double entry = Σ by role. B-3, B-4: opening + movements by type = closing, of own funds and of what the channel
+    owes. B-5: claims as reported − loans by book B = items of R8. B-6: ΔS = Σ of what crosses the boundary.
+    PROMISE_1_V: V − B = Σ effects of V − Σ effects of B. PROMISE_1_C: the same for channel and custody, cumulated.
+    """
+    rows = ", ".join(f"('{equation}', '{term}', {sign})" for equation, term, sign in _ALWAYS)
     zeros = (
         "select t.equation, t.term, t.sign, x.platform_id, x.currency, x.business_date, cast(0 as bigint) as amount_minor "
         f"from scope x cross join (values {rows}) as t(equation, term, sign)"
     )
-    union = " union all ".join((zeros, *parts))
+    union = " union all ".join((zeros, *_terms()))
     return Statement(
         "equation_term",
         f"""

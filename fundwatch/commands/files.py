@@ -13,7 +13,6 @@ from fundwatch.commands.night import AsJson, Platform, maybe_date, parsed_date
 def register(app: typer.Typer) -> None:
     """Add the group `files`."""
     group = typer.Typer(no_args_is_help=True, help="Files that come and go.")
-    group.callback()(_files)
     group.command("wait")(wait)
     group.command("collect")(collect)
     group.command("expected")(expected)
@@ -22,10 +21,6 @@ def register(app: typer.Typer) -> None:
     group.command("acknowledge")(acknowledge)
     group.command("resend")(resend)
     app.add_typer(group, name="files")
-
-
-def _files() -> None:
-    """Files that come and go."""
 
 
 def wait(

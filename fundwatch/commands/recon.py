@@ -15,16 +15,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the las
 def register(app: typer.Typer) -> None:
     """Add the group `recon`."""
     group = typer.Typer(no_args_is_help=True, help="Reconcile any sets of records by a spec.")
-    group.callback()(_recon)
     group.command("run")(run)
     group.command("suggest")(suggest)
     group.command("diff")(diff)
     group.command("report")(report)
     app.add_typer(group, name="recon")
-
-
-def _recon() -> None:
-    """Reconcile any sets of records by a spec."""
 
 
 def run(

@@ -25,7 +25,8 @@ from ingest.statements.delimited import record_schema
 from ingest.statements.layout import Column, Layout
 from ingest.statements.model import BAD_ROWS, BadRows, Event, Records
 from ingest.statements.refusal import Refused
-from ingest.statements.source import Content, Readable
+from ingest.statements.source import Content
+from ingest.stream import Readable
 
 ROWS, VALUE_BYTES_MAX, DEPTH_MAX = 8192, 1024 * 1024, 8
 PRODUCTION = "1"

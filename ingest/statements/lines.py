@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ingest.statements.refusal import Refused
-from ingest.statements.source import CHUNK_BYTES, Content, Readable
+from ingest.statements.source import CHUNK_BYTES, Content
+from ingest.stream import Readable
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _CONTROLS = bytes(byte for byte in (*range(32), 127) if byte not in b"\t\n\r")

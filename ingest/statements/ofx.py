@@ -17,7 +17,8 @@ from ingest.statements.gather import Gathered, credible, stmt_id
 from ingest.statements.lines import CONTROL_BYTES
 from ingest.statements.model import BOOKED, CREDIT, DEBIT, PENDING, Ended, Entry, Event, Statement
 from ingest.statements.refusal import Place, Refused
-from ingest.statements.source import CHUNK_BYTES, Content, Readable
+from ingest.statements.source import CHUNK_BYTES, Content
+from ingest.stream import Readable
 
 _TAG = re.compile(r"<(/?)([A-Za-z0-9_.]{1,64})\s*(/?)>|<\?[^>]{0,2000}\?>|<(!)")
 _ENTITY = re.compile(r"&(#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6}|[A-Za-z]{1,8});")

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
+from ingest import side_file
 from ingest.statements.refusal import Place, Refused
+from ingest.stream import FileFault, Readable
 
 CHUNK_BYTES = 1024 * 1024
 _ZIP, _GZIP = b"PK", b"\x1f\x8b"
@@ -39,14 +40,6 @@ class Limits:
     directory_bytes_max: int = 4 * 1024**2
     years_ahead_max: int = 2
     years_back_max: int = 60
-
-
-class Readable(Protocol):
-    """What a reader of a format needs."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes; empty at the end."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -97,18 +90,16 @@ def contents(path: Path, limits: Limits) -> Iterator[Content | Refused]:
 
 def _check_beside(path: Path) -> None:
     """A file ``NAME.md5`` or ``NAME.sha256`` beside the file must hold the hash of its bytes."""
-    for kind in ("md5", "sha256"):
-        beside = path.with_name(f"{path.name}.{kind}")
+    for suffix in side_file.CHECKSUMS:
+        beside = path.with_name(f"{path.name}{suffix}")
         if not beside.is_file():
             continue
         with beside.open("rb") as file:
-            said = file.read(256).decode("ascii", "replace").split()
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, partial(hashlib.new, kind, usedforsecurity=False)).hexdigest()
-        if not said or said[0].lower() != found:
-            raise Refused(
-                "HASH", Place(path.name), f"{beside.name} says {' '.join(said)[:64] or 'nothing'}, the file has {found}"
-            )
+            side = file.read(side_file.BYTES_MAX)
+        try:
+            side_file.check_sum(path, side, suffix, path.name)
+        except FileFault as fault:
+            raise Refused("HASH", Place(path.name), fault.sentence) from None
 
 
 def _hashed(name: str, opened: Callable[[], AbstractContextManager[Readable]], limits: Limits) -> Content:

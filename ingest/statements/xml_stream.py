@@ -12,7 +12,8 @@ from typing import Any
 from xml.parsers import expat
 
 from ingest.statements.refusal import Refused
-from ingest.statements.source import Content, Readable
+from ingest.statements.source import Content
+from ingest.stream import Readable
 
 DEPTH_MAX, TEXT_MAX, CHILDREN_MAX, NAME_MAX, ATTRIBUTES_MAX = 64, 64 * 1024, 4096, 256, 64
 FED_BYTES, TOKEN_BYTES_MAX = 64 * 1024, 1024 * 1024
