@@ -57,11 +57,16 @@ BEGIN
         ORDER BY f.sender_id, f.file_kind, f.file_name), '[]')
       FROM mart.file_control f WHERE f.platform_id = p AND f.business_date = d AND f.run_id = shown.run_id),
     'runs', (
-      SELECT coalesce(jsonb_agg(jsonb_build_object('recon_id', s.recon_id, 'currency', s.currency, 'items', s.matched + s.open_items,
-        'matched', s.matched, 'matched_minor', s.matched_minor, 'open_items', s.open_items,
-        'matched_share', CASE WHEN s.matched + s.open_items > 0 THEN round(s.matched::numeric / (s.matched + s.open_items), 6)::text END)
+      -- the share is of the date's own events; R1P and the controls of totals and files match nothing
+      SELECT coalesce(jsonb_agg(jsonb_build_object('recon_id', s.recon_id, 'currency', s.currency, 'matched', s.matched,
+        'matched_minor', s.matched_minor, 'opened', o.opened, 'open_items', s.open_items,
+        'matched_share', CASE WHEN s.recon_id IN ('R1', 'R3', 'R4', 'R5') AND s.matched + o.opened > 0
+                              THEN round(s.matched::numeric / (s.matched + o.opened), 6)::text END)
         ORDER BY s.recon_id, s.currency), '[]')
-      FROM mart.recon_summary s WHERE s.platform_id = p AND s.business_date = d AND s.run_id = shown.run_id),
+      FROM mart.recon_summary s
+      CROSS JOIN LATERAL (SELECT count(*) AS opened FROM mart.open_item i WHERE i.run_id = s.run_id AND i.business_date = s.business_date
+        AND i.platform_id = s.platform_id AND i.recon_id = s.recon_id AND i.currency = s.currency AND i.opened_on = s.business_date) o
+      WHERE s.platform_id = p AND s.business_date = d AND s.run_id = shown.run_id),
     'breaks', (
       SELECT coalesce(jsonb_agg(to_jsonb(b) ORDER BY b.code, b.currency, b.youngest), '[]')
       FROM (SELECT i.code, i.currency, work.age_bucket(i.age_working_days) AS age_bucket, min(i.age_working_days) AS youngest, count(*) AS items,
