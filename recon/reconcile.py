@@ -1,7 +1,7 @@
 """The queue of statements that reconciles two landed sides by a spec, the same text on DuckDB and Spark.
 
-Inputs are the views ``side_NAME`` of `recon.landing` with ids made unique; results are PREFIXmatches, PREFIXbreaks,
-  PREFIXexplanations.
+Inputs are the views ``side_NAME`` of `recon.landing` with ids made unique; results are the views `matches`, `breaks` and
+`explanations`, each behind the pair's prefix.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""A reconciliation as data: sources, fields, normalisers, keys, tolerances, windows, tiers and breaks of any two or three sets
-      of records.
+"""A reconciliation of any two or three sets of records as data: sources, fields, keys, tolerances, windows, tiers, breaks.
 
 `read_spec` checks a YAML file in full and names every error at once, each with its path and reason.
 """
