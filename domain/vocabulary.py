@@ -410,3 +410,7 @@ class Severity(StrEnum):
     MEDIUM = "MEDIUM"
     HIGH = "HIGH"
     CRITICAL = "CRITICAL"
+
+
+ESCALATION_WORKING_DAYS = (2, 8, 31)
+"""Ages at which an open item's severity rises by one step (spec 07 section 7.4)."""

@@ -39,6 +39,10 @@ _ONE_COLLECTOR = 0x46574E_44524F50  # "FWNDROP": one process collects at a time
 _ARRIVE = "select files.arrive(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
+class AlreadyCollecting(Failed):
+    """Another process takes files out of the drop folders."""
+
+
 class _Unstable(Exception):
     """The file changed while it was looked at: it is left for the next time."""
 
@@ -84,12 +88,26 @@ def collect(settings: Settings) -> dict[str, Any]:
     return {**vars(told), "skipped": not (told.collected or told.refused)}
 
 
+def collect_if_any(settings: Settings) -> dict[str, int] | None:
+    """Collect before a night looks at its files: `{"collected": n, "refused": n, "waiting": n}`.
+
+    None when nobody has dropped anything, or when another process is at it: what it takes is seen by the next look.
+    """
+    if not any(path for folder in settings.drop_dir.glob("*") if folder.is_dir() for path in folder.iterdir()):
+        return None
+    try:
+        told = collect(settings)
+    except AlreadyCollecting:
+        return None
+    return {name: len(told[name]) for name in ("collected", "refused", "waiting")}
+
+
 @contextmanager
 def _collecting(settings: Settings) -> Iterator[_Site]:
     with connection(settings, autocommit=True) as database:
         row = database.execute("select pg_try_advisory_lock(%s), ledger.clock_now()", [_ONE_COLLECTOR]).fetchone()
         if row is None or not row[0]:
-            raise Failed("another process is collecting files: wait for it and try again")
+            raise AlreadyCollecting("another process is collecting files: wait for it and try again")
         onboarded_on = registry.platforms(database)
         if not onboarded_on:
             raise BadInput("no platform is registered yet")

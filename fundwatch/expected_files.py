@@ -3,50 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
-import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
-from domain.calendars import Calendar
 from domain.errors import BadInput
 from domain.vocabulary import ADVISORY_KINDS
+from fundwatch import deadlines
 from fundwatch.settings import Settings
 from fundwatch.waiting import INFORMING
 from ingest.landing import Landing, Registry, possible, scan
 from ingest.manifest import FILE_NAME
 from ingest.records import Arrived, Expected
-from lake import calendars, operators, registry
+from lake import operators, registry
 from lake.postgres import connection
 
-Database = psycopg.Connection[Any]
 STATES = ("DUE", "ARRIVED", "LATE", "ACCEPTED", "REFUSED", "MISSING", "WAIVED")
-_DEADLINES = """
-select distinct on (sender_id, file_kind) sender_id, file_kind, version, days_after, counts_working_days, due_time
-  from files.deadline where valid_from <= %s order by sender_id, file_kind, version desc"""
 _VERDICTS = """
 select platform_id, sender_id, file_kind, file_name, state, reason_code, reason, received_at from mart.current_file_control
  where business_date = %s"""
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """Until when a kind of file must have come: so many days, or working days, after its business date, at a time of day."""
-
-    sender_id: str
-    file_kind: str
-    version: int
-    days_after: int
-    counts_working_days: bool
-    due_time: time
-
-    def of(self, day: date, calendar: Calendar) -> date:
-        """The day on which a file of business date `day` is due; no working day after a holiday is the next one."""
-        if self.counts_working_days:
-            return calendar.add_working_days(day, self.days_after)
-        return day + timedelta(days=self.days_after)
 
 
 def expected(settings: Settings, day: date) -> dict[str, Any]:
@@ -66,8 +42,7 @@ def expected(settings: Settings, day: date) -> dict[str, Any]:
         clock = database.execute("select ledger.clock_now()").fetchone()
         assert clock is not None
         now: datetime = clock[0]
-        calendar = calendars.in_force(database, settings.calendar).calendar
-        deadlines = _deadlines(database, day)
+        due = deadlines.read(settings, database, [day])
         judged = database.cursor(row_factory=dict_row).execute(_VERDICTS, [day]).fetchall()
         waived = operators.waived_files(database, day, day)
         informing = set(database.execute(INFORMING, {"kinds": list(ADVISORY_KINDS)}).fetchall())
@@ -88,7 +63,7 @@ def expected(settings: Settings, day: date) -> dict[str, Any]:
     files = [
         _row(
             file,
-            _due_at(settings, calendar, deadlines, file),
+            due.due_at(file),
             arrived.get(file),
             verdicts.get(file),
             _waiver_key(file) in waived,
@@ -130,18 +105,6 @@ def _row(
         "is_advisory": file.kind in ADVISORY_KINDS,
         "reason": verdict["reason"] if is_judged and verdict is not None else None,
     }
-
-
-def _deadlines(database: Database, day: date) -> dict[tuple[str, str], Deadline]:
-    with database.cursor(row_factory=class_row(Deadline)) as cursor:
-        return {(found.sender_id, found.file_kind): found for found in cursor.execute(_DEADLINES, [day])}
-
-
-def _due_at(settings: Settings, calendar: Calendar, deadlines: Mapping[tuple[str, str], Deadline], file: Expected) -> datetime:
-    found = deadlines.get((file.sender_id, file.kind)) or deadlines.get(("*", file.kind))
-    if found is None:
-        return datetime.combine(file.business_date + timedelta(days=1), settings.files_deadline, settings.zone)
-    return datetime.combine(found.of(file.business_date, calendar), found.due_time, settings.zone)
 
 
 def _manifests(settings: Settings, day: date, now: datetime) -> dict[str, str]:

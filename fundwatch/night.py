@@ -25,11 +25,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the night: its name is that of a module in `spark_jobs`."""
+    """One step of the night: its name is that of a module in its room."""
 
     name: str
     spark: bool
     after_publish: bool = False
+    room: str = "spark_jobs"
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,17 @@ def nightly(
     known_as_of: datetime | None,
     say: Say,
 ) -> dict[str, Any]:
-    """Open a run (or go on with the same one a killed process left), run its steps, publish it, project it.
+    """Collect what was dropped, open a run (or go on with the same one a killed process left), run its steps, publish it.
 
     ``{"skipped": true}`` when there is nothing to do or operators hold the night. A step that fails leaves the run OPEN and
     unpublished; a failure after publishing does not unpublish, and is raised too.
     """
+    from fundwatch.collecting import collect_if_any
     from lake import runs
     from lake.lock import exclusive
 
     started = time.monotonic()
+    collect_if_any(settings)
     with exclusive(settings):
         try:
             run = runs.open_run(settings, to, from_date, platform_id, known_as_of, resume=True, on_abandon=abandoned(say))
@@ -96,13 +99,23 @@ def carry_on(settings: Settings, run: Run, say: Say) -> None:
     before = {name for name, state in runs.step_states(settings, run.run_id).items() if state == "DONE"}
     if before >= {step.name for step in steps()}:
         return
+    failed: Exception | None = None
     with spark_session(settings, f"night {run.run_id}") as spark:
         for step in steps():
             if step.name in before:
                 say(f"{step.name}: done before")
             elif not (step.after_publish and run.known_as_of):
-                done = run_step(settings, runs.get(settings, run.run_id), step, spark)
+                try:
+                    done = run_step(settings, runs.get(settings, run.run_id), step, spark)
+                except Exception as error:
+                    if not step.after_publish:
+                        raise
+                    failed = failed or error  # what else follows the publish is done all the same
+                    say(f"{step.name}: {error}")
+                    continue
                 say(f"{step.name}: {done.rows_in:,} rows in, {done.rows_out:,} out, {done.seconds:.1f} s")
+    if failed is not None:
+        raise failed
 
 
 def single_step(settings: Settings, name: str, run_id: int) -> dict[str, Any]:
@@ -158,7 +171,7 @@ def _execute(settings: Settings, run: Run, step: Step, spark: SparkSession | Non
 
     from lake.steps import StepContext
 
-    module = importlib.import_module(f"spark_jobs.{step.name}")
+    module = importlib.import_module(f"{step.room}.{step.name}")
     if spark is None or not step.spark:
         result: StepResult = module.run_without_spark(run, settings, [each.name for each in _before_publish()])
         if step.name == "publish" and run.known_as_of is None:

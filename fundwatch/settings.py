@@ -39,6 +39,8 @@ class Settings:
     night_deadline: time = time(7, 0)
     # a dropped file is taken once nothing has happened to it for so long
     drop_quiet_s: int = 5
+    # for how many seconds after an event the other book's line may be missing before it is a break of the live reconciliation
+    live_wait_s: int = 300
     calendar: str = "CN"
     bank_id: str = "BANK"
     bureau_id: str = "BUREAU"
@@ -223,6 +225,7 @@ def load() -> Settings:
         files_deadline=time.fromisoformat(value("files_deadline", "04:00")),
         night_deadline=time.fromisoformat(value("night_deadline", "07:00")),
         drop_quiet_s=int(value("drop_quiet_s", "5")),
+        live_wait_s=int(value("live_wait_s", "300")),
         adjustment_second_checker_minor=int(value("adjustment_second_checker_minor", "1000000")),
         dormancy_working_days=int(value("dormancy_working_days", "250")),
         calendar=value("calendar", "CN"),

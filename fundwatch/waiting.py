@@ -6,13 +6,14 @@ It looks at names and times in the landing folder and at the manifests; whether 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import psycopg
 
 from domain.errors import BadInput
 from domain.vocabulary import ADVISORY_KINDS
+from fundwatch import deadlines
 from fundwatch.settings import Settings
 from ingest.landing import Landing, Registry, possible, scan
 from ingest.records import Expected
@@ -20,7 +21,8 @@ from lake import operators, registry
 from lake.postgres import connection
 
 LISTED_MAX = 200
-_Waits = tuple[Expected, str]
+_Lacks = tuple[Expected, str]
+_Waits = tuple[Expected, str, datetime]
 _UNPUBLISHED = """
 select p.platform_id, d::date from (select platform_id, min(onboarded_on) as since from night.platform group by platform_id) p
  cross join lateral generate_series(p.since::timestamp, %(to)s::timestamp, interval '1 day') d
@@ -37,13 +39,10 @@ select distinct file.sender_id, file.platform_id from (
  where file.file_kind = any(%(kinds)s) and coalesce(file.reason_code, '') <> 'UNEXPECTED'"""
 
 
-def deadline(settings: Settings, to: date) -> datetime:
-    """When the night that closes `to` stops waiting: `files_deadline` bank time on the day after."""
-    return datetime.combine(to + timedelta(days=1), settings.files_deadline, settings.zone)
-
-
 def probe(settings: Settings, to: date) -> dict[str, Any]:
     """State of the expected files of every date up to `to` that is not published, by the service's clock.
+
+    Each file is waited for until its own deadline (`fundwatch.deadlines`); `deadline` is the last one of those that lack.
 
     ``{"ready", "reason", "missing": […], "missing_count", "advisory_missing": […], "dates": […], "deadline", "deadline_passed",
     "held"}``. Ready: nothing that a date needs is missing, files that only inform have come or the deadline has passed, and
@@ -62,13 +61,14 @@ def probe(settings: Settings, to: date) -> dict[str, Any]:
             raise BadInput("no platform is registered yet")
         dates = sorted({day for _, day in unpublished})
         waived = operators.waived_files(database, dates[0], dates[-1]) if dates else set()
+        due = deadlines.read(settings, database, dates)
     lacking = [
-        (expected, what)
+        (expected, what, due.due_at(expected))
         for expected, what in _lacking(settings, known, dates, now, informing)
         if (expected.platform_id, expected.business_date) in unpublished
         and _key(expected) not in waived
-        # a date is waited for until its own deadline: the night that closes a later one does not wait for it again
-        and (expected.business_date == to or now < deadline(settings, expected.business_date))
+        # an earlier date's file is waited for until its deadline: the night that closes a later one does not wait for it again
+        and (expected.business_date == to or now < due.due_at(expected))
     ]
     return _told(settings, to, now, hold, dates, lacking)
 
@@ -76,9 +76,10 @@ def probe(settings: Settings, to: date) -> dict[str, Any]:
 def _told(
     settings: Settings, to: date, now: datetime, hold: str | None, dates: list[date], lacking: list[_Waits]
 ) -> dict[str, Any]:
-    blocking = [(expected, what) for expected, what in lacking if expected.kind not in ADVISORY_KINDS]
-    informing = [(expected, what) for expected, what in lacking if expected.kind in ADVISORY_KINDS]
-    is_late = now >= deadline(settings, to)
+    blocking = [lack for lack in lacking if lack[0].kind not in ADVISORY_KINDS]
+    informing = [lack for lack in lacking if lack[0].kind in ADVISORY_KINDS]
+    ends_at = max((due_at for *_, due_at in lacking), default=deadlines.usual(settings, to))
+    is_late = now >= ends_at
     return {
         "to": to.isoformat(),
         "ready": not (blocking or (informing and not is_late) or hold),
@@ -88,7 +89,7 @@ def _told(
         "missing_count": len(blocking),
         "advisory_missing": _listed(informing),
         "dates": [day.isoformat() for day in dates],
-        "deadline": deadline(settings, to).isoformat(),
+        "deadline": ends_at.isoformat(),
         "deadline_passed": is_late,
     }
 
@@ -97,7 +98,7 @@ def _reason(to: date, dates: list[date], blocking: list[_Waits], informing: list
     if not dates:
         return f"every date up to {to} is published"
     if blocking:
-        expected, what = blocking[0]
+        expected, what, _ = blocking[0]
         return f"{len(blocking)} files are missing, the first: {_named(expected)}: {what}"
     if informing:
         return f"{len(informing)} files that only inform are missing, the first: {_named(informing[0][0])}"
@@ -106,7 +107,7 @@ def _reason(to: date, dates: list[date], blocking: list[_Waits], informing: list
 
 def _lacking(
     settings: Settings, known: Registry, dates: list[date], now: datetime, informing: set[tuple[str, str]]
-) -> Iterable[_Waits]:
+) -> Iterable[_Lacks]:
     """Files that must come (by rule, or promised by a manifest) and lie there not at all, or without their manifest."""
     asked = possible(known, dates)
     landing = scan(settings.landing_dir, dates, now)
@@ -135,7 +136,7 @@ def _named(expected: Expected) -> str:
 
 
 def _listed(lacking: list[_Waits]) -> list[str]:
-    return [f"{_named(expected)}: {what}" for expected, what in lacking[:LISTED_MAX]]
+    return [f"{_named(expected)}: {what}" for expected, what, _ in lacking[:LISTED_MAX]]
 
 
 def _now(database: psycopg.Connection[Any]) -> datetime:

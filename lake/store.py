@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from domain.errors import Failed, WrongUse
 from lake.published import Winner, winners_before
 from lake.steps import StepContext
-from lake.tables import NAMESPACE, TABLES, Table
+from lake.tables import GROWN, NAMESPACE, TABLES, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -26,7 +26,7 @@ _PRUNE_RUNS_MAX = 1000
 
 
 def ensure_tables(spark: SparkSession) -> None:
-    """Create the namespace and every table of `lake.tables` that does not exist yet; idempotent."""
+    """Create the namespace and every table of `lake.tables` that does not exist yet, and columns that came later; idempotent."""
     spark.sql(f"create namespace if not exists {NAMESPACE}")
     present = {row.tableName for row in spark.sql(f"show tables in {NAMESPACE}").collect()}
     for table in TABLES.values():
@@ -37,6 +37,11 @@ def ensure_tables(spark: SparkSession) -> None:
                 "('format-version' = '2', 'write.delete.mode' = 'copy-on-write', 'write.metadata.delete-after-commit.enabled' = "
                 "'true', 'write.metadata.previous-versions-max' = '20')"
             )
+        elif table.name in GROWN:
+            there = spark.table(table.identifier).columns
+            lacking = [column for column in table.declared if column.split(" ")[0] not in there]
+            if lacking:
+                spark.sql(f"alter table {table.identifier} add columns ({', '.join(lacking)})")
 
 
 def write(context: StepContext, name: str, frame: DataFrame) -> int:

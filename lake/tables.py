@@ -23,7 +23,12 @@ class Table:
     @property
     def columns(self) -> tuple[str, ...]:
         """Column names in order: what a step selects before it writes."""
-        return tuple(part.strip().split(" ")[0] for part in _split(self.ddl))
+        return tuple(part.split(" ")[0] for part in self.declared)
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """Columns in order with their types: ``"name type"``."""
+        return tuple(part.strip() for part in _split(self.ddl))
 
     @property
     def identifier(self) -> str:
@@ -226,7 +231,7 @@ _ALL = (
         """item_id string, recon_id string, code string, opened_code string, severity string, match_key string,
         account_no string, currency string, amount_minor bigint, opened_on date, account_date date,
         age_working_days int, rule_version string, explanation string, nearest_candidate string,
-        suggested_action string, evidence string""",
+        suggested_action string, evidence string, default_severity string""",
         "item_id",
     ),
     _table(
@@ -302,3 +307,5 @@ _ALL = (
 )
 
 TABLES: dict[str, Table] = {table.name: table for table in _ALL}
+GROWN = ("open_item",)
+"""Tables that have gained columns at their end since a release: those of an older lake are given them, empty in older rows."""

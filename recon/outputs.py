@@ -8,6 +8,7 @@ from recon.balances import islands
 from recon.engine import Statement
 from recon.records import KEY, TOTAL_KEY, quoted
 from recon.rules import RuleSet
+from recon.severity import escalated
 
 HELD = ":held"
 """End of the key of an item about what an account sets aside, not about its balance."""
@@ -191,7 +192,7 @@ def _row_items(version: str) -> str:
 
 
 def open_item(rules: RuleSet, run_id: int) -> Statement:
-    """View `out_open_item`: one row per item and date on which it is open, with severity and age in working days."""
+    """View `out_open_item`: one row per item and date on which it is open, with age in working days and the severity of it."""
     every = " union all ".join(
         (
             _record_items(),
@@ -204,14 +205,15 @@ def open_item(rules: RuleSet, run_id: int) -> Statement:
         )
     )
     source = f"""
-        select e.*, {_severity(rules)} as severity, b.suggested_action,
+        select e.*, {_severity(rules)} as default_severity, b.suggested_action,
           now_day.working_ordinal - then_day.working_ordinal as age_working_days
         from ({every}) e
         join break_rule b on b.code = e.code
         join calendar_day now_day on now_day.business_date = e.business_date
         join calendar_day then_day on then_day.business_date = e.account_date
         where now_day.working_ordinal - then_day.working_ordinal > e.after_working_days"""
-    return contract("open_item", source, run_id)
+    aged = f"select a.*, {escalated('a.default_severity', 'a.age_working_days')} as severity from ({source}) a"
+    return contract("open_item", aged, run_id)
 
 
 def open_item_effect(run_id: int) -> Statement:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from domain.vocabulary import Severity
 from recon import explain
 from recon.engine import Statement
 from recon.kinds import KINDS
 from recon.landing import column
+from recon.severity import escalated
 from recon.spec import (
     BusinessTier,
     Expected,
@@ -29,9 +29,6 @@ from recon.spec import (
 )
 from recon.tiers import business_key, reversal, scored, shared_group, strong_key
 from recon.tiers.scene import FIXED, NOTHING_KNOWN, Facts, Outcome, Scene, ids, literal
-
-ESCALATION_DAYS = (2, 8, 31)
-_SEVERITIES = list(Severity)
 
 
 @dataclass(frozen=True)
@@ -204,9 +201,9 @@ def _kinds(spec: Spec, prefix: str) -> Statement:
         severity = (own.severity if own else None) or kind.severity
         action = own.action if own else None
         texts = (action.en, action.zh) if action else (kind.action_en, kind.action_zh)
-        rows.append(f"('{name}', {literal(code)}, {_SEVERITIES.index(severity)}, {literal(texts[0])}, {literal(texts[1])})")
+        rows.append(f"('{name}', {literal(code)}, '{severity}', {literal(texts[0])}, {literal(texts[1])})")
     return Statement(
-        f"{prefix}kind", f"select * from (values {', '.join(rows)}) as t(kind, code, severity_no, action_en, action_zh)"
+        f"{prefix}kind", f"select * from (values {', '.join(rows)}) as t(kind, code, default_severity, action_en, action_zh)"
     )
 
 
@@ -217,17 +214,15 @@ def _out_breaks(spec: Spec, pair: Pair) -> Statement:
           end) as bigint)
       as effect_minor from {p}member group by kind, tier_no, group_ref, currency"""
     age = "cast(null as int)" if pair.as_of_ordinal is None else f"{pair.as_of_ordinal} - b.opened_ordinal"
-    steps = " + ".join(f"case when age_working_days >= {days} then 1 else 0 end" for days in ESCALATION_DAYS)
-    severity = f"case when severity_no = 0 then 0 else least({len(_SEVERITIES) - 1}, severity_no + {steps}) end"
-    words = " ".join(f"when {place} then '{name}'" for place, name in enumerate(_SEVERITIES))
     tiers = " ".join(f"when {number} then {literal(tier.name)}" for number, tier in enumerate(pair.tiers, 1))
-    joined = f"""select b.*, e.currency, e.effect_minor, k.code, k.severity_no, k.action_en, k.action_zh,
+    joined = f"""select b.*, e.currency, e.effect_minor, k.code, k.default_severity, k.action_en, k.action_zh,
         cast({age} as int) as age_working_days, coalesce(n.nearest, '') as nearest, coalesce(n.failing, '') as failing,
         coalesce(q.proposal, '') as proposal
       from {p}break as b join ({effect}) as e on e.kind = b.kind and e.tier_no = b.tier_no and e.group_ref = b.group_ref
       join {p}kind as k on k.kind = b.kind left join {p}nearest as n on n.break_id = b.break_id
       left join {p}proposal as q on q.break_id = b.break_id"""
-    text = f"""select '{pair.name}' as pair, break_id, kind, code, case {severity} {words} end as severity, currency,
+    severity = escalated("default_severity", "age_working_days")
+    text = f"""select '{pair.name}' as pair, break_id, kind, code, {severity} as severity, currency,
           effect_minor, opened_on,
         age_working_days, left_count, right_count, left_ids, right_ids, left_places, right_places, case tier_no {tiers} else ''
           end as tier,

@@ -62,6 +62,7 @@ from transactional import (
     withdrawals,
 )
 from transactional.hot_path import DATABASE_LOST
+from transactional.live import postings, verdicts
 from transactional.openapi import Documented
 from transactional.outside import deliveries, payments
 from transactional.problems import CATALOGUE, MEDIA_TYPE, STATUS_CODES, Problem
@@ -102,7 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     for part in (limits, loan_money, loan_instructions, platform_money, receipts, advances, withdrawals, recharges):
         app.include_router(part.router)
-    for part in (breaks, reconciliation, adjustments, consents, legal_holds, legal_holds_dormancy):
+    for part in (postings, verdicts, breaks, reconciliation, adjustments, consents, legal_holds, legal_holds_dormancy):
         app.include_router(part.router)
     for part in (order_queries, movement_queries, holds_queries, statements, customer_statement):
         app.include_router(part.router)

@@ -69,6 +69,7 @@ TAGS = {
     "recharges": "Recharges from the announcement to the payment or its return.",
     "platform money": "Urgent payments, marketing and service fees of platforms.",
     "receipts": "Receipts without a known owner; interest, charges and taxes of the special accounts.",
+    "live reconciliation": "What platforms post, line by line, compared with book B while the day goes on.",
     "breaks": "Open items of the reconciliation, what people say of them, and their history over runs.",
     "adjustments": "Corrections by two people, with the customer's consent for debits.",
     "legal holds": "Freezes by courts, deaths, dormancy.",

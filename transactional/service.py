@@ -17,6 +17,7 @@ from transactional.address_lists import AddressLists
 from transactional.desk_clock import keep_day_rule, keep_time
 from transactional.expiry import expire_forever
 from transactional.keys import KeyRing
+from transactional.live.worker import reconcile_forever
 from transactional.posting import Poster
 from transactional.problems import Problem
 from transactional.sealing import Sealer
@@ -54,6 +55,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     expiry = asyncio.create_task(expire_forever(settings, pool))
     desk = asyncio.create_task(keep_time(pool))
     settling = asyncio.create_task(settle_forever(settings, pool))
+    live = asyncio.create_task(reconcile_forever(pool, settings.live_wait_s))
     try:
         yield Service(settings, pool, poster, KeyRing(settings, pool), AddressLists(pool), sealer)
     finally:
@@ -61,7 +63,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         expiry.cancel()
         desk.cancel()
         settling.cancel()
-        await asyncio.gather(sealing, expiry, desk, settling, return_exceptions=True)
+        live.cancel()
+        await asyncio.gather(sealing, expiry, desk, settling, live, return_exceptions=True)
         await poster.stop()
         await pool.close()
 

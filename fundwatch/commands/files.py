@@ -24,14 +24,19 @@ def register(app: typer.Typer) -> None:
 
 
 def wait(
-    to: Annotated[str, typer.Option("--to", help="last business date the night would do, YYYY-MM-DD")], as_json: AsJson = False
+    to: Annotated[str, typer.Option("--to", help="last business date the night would do, YYYY-MM-DD")],
+    collects: Annotated[bool, typer.Option("--collect", help="first take what lies in the drop folders")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say once whether the files of every date not yet published have come; who waits asks again. Exit code 0 either way."""
+    from fundwatch.collecting import collect_if_any
     from fundwatch.output import emit
     from fundwatch.settings import load
     from fundwatch.waiting import probe
 
-    emit(probe(load(), parsed_date(to)), as_json, _show)
+    settings = load()
+    taken = collect_if_any(settings) if collects else None
+    emit(probe(settings, parsed_date(to)) | ({"taken": taken} if taken else {}), as_json, _show)
 
 
 def collect(as_json: AsJson = False) -> None:

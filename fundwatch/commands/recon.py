@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     group.command("suggest")(suggest)
     group.command("diff")(diff)
     group.command("report")(report)
+    group.command("live")(live)
     app.add_typer(group, name="recon")
 
 
@@ -180,3 +181,23 @@ def _show_notes(result: dict[str, Any]) -> None:
     for note in result["notes"]:
         console.print(note, markup=False, soft_wrap=True)
     console.print(f"written to {result['spec']}: read it before it is used", markup=False, soft_wrap=True)
+
+
+def live() -> None:
+    """Compare what platforms tell of their postings with book B, in the foreground; the service does the same by itself.
+
+    Any number of these may run beside it, one works at a time.
+    """
+    import asyncio
+    from contextlib import suppress
+
+    from domain.errors import ServiceMissing
+    from fundwatch.settings import load
+    from transactional.live import worker
+
+    settings = load()
+    try:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(worker.run_alone(settings.database_url("service"), settings.live_wait_s))
+    except OSError as error:
+        raise ServiceMissing(f"PostgreSQL does not answer: {error}") from None

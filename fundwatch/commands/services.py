@@ -119,6 +119,8 @@ def _table(result: dict[str, Any]) -> None:
     if result["ledger"] is not None:
         seal = "ledger: sealed to number {ledger_no_to}, {unsealed} movements wait, none for more than {unsealed_window_s} s"
         console.print(seal.format(**result["ledger"]))
+        live = "live reconciliation: {platforms} platforms tell, {waiting} lines wait, {breaks} are breaks, {lag_s} s behind"
+        console.print(live.format(**result["ledger"]["live"]))
     for one in result["deliveries"]:
         console.print(
             f"to {one['target']}: {one['pending']} wait, the oldest for {one['oldest_age_s']} s; {one['dead']} are dead"

@@ -40,19 +40,21 @@ def bag() -> DagBag:
     return loaded
 
 
-def test_the_dag_has_the_steps_of_night_toml_in_one_line(bag: DagBag) -> None:
-    steps = [step["name"] for step in tomllib.loads((PROJECT / "fundwatch" / "night.toml").read_text())["step"]]
+def test_the_dag_has_the_steps_of_night_toml_in_one_line_up_to_the_publish(bag: DagBag) -> None:
+    steps = tomllib.loads((PROJECT / "fundwatch" / "night.toml").read_text())["step"]
+    line = ["wait_for_files", "open_run", *(step["name"] for step in steps if not step.get("after_publish"))]
+    after = {step["name"] for step in steps if step.get("after_publish")}
     dag = bag.dags["fundwatch_nightly"]
-    order = ["wait_for_files", "open_run", *steps]
-    assert [task.task_id for task in dag.topological_sort()] == order
-    for earlier, later in itertools.pairwise(order):
+    assert {task.task_id for task in dag.tasks} == {*line, *after}
+    for earlier, later in itertools.pairwise(line):
         assert dag.get_task(earlier).downstream_task_ids == {later}
-    assert 8 <= len(order) <= 12
+    assert line[-1] == "publish" and dag.get_task("publish").downstream_task_ids == after == {"send", "history"}
+    assert 8 <= len(line) <= 12
 
 
-def test_history_follows_a_publish_that_was_done_already(bag: DagBag) -> None:
+def test_history_and_sending_follow_a_publish_that_was_done_already(bag: DagBag) -> None:
     rules = {task.task_id: getattr(task.trigger_rule, "value", task.trigger_rule) for task in bag.dags["fundwatch_nightly"].tasks}
-    assert rules.pop("history") == "none_failed"
+    assert rules.pop("history") == rules.pop("send") == "none_failed"
     assert set(rules.values()) == {"all_success"}
 
 
@@ -122,30 +124,31 @@ def test_the_dag_runs_in_process_and_hands_the_run_id_to_every_step(fundwatch: S
     fundwatch.answer({"": (0, {"run_id": 42}), "files wait": (0, READY)})
     assert in_process.main("fundwatch_nightly", "2026-08-31") == 0
     assert fundwatch.calls[:4] == [
-        "files wait --to 2026-08-31 --json",
+        "files wait --to 2026-08-31 --collect --json",
         "run open --to 2026-08-31 --json",
         "step land --run 42 --json",
         "step extract --run 42 --json",
     ]
-    assert fundwatch.calls[-2:] == ["run publish 42 --json", "step history --run 42 --json"]
+    assert fundwatch.calls[-3] == "run publish 42 --json"
+    assert set(fundwatch.calls[-2:]) == {"step send --run 42 --json", "step history --run 42 --json"}
 
 
 def test_a_date_that_is_published_skips_every_step(fundwatch: StandIn) -> None:
     fundwatch.answer({"files wait": (0, READY), "run open": (0, {"skipped": True})})
     assert in_process.main("fundwatch_nightly", "2026-08-31") == 0
-    assert fundwatch.calls == ["files wait --to 2026-08-31 --json", "run open --to 2026-08-31 --json"]
+    assert fundwatch.calls == ["files wait --to 2026-08-31 --collect --json", "run open --to 2026-08-31 --json"]
 
 
 def test_a_date_that_is_refused_fails_at_once_and_no_step_follows(fundwatch: StandIn) -> None:
     fundwatch.answer({"files wait": (0, READY), "run open": (3, {})})
     assert in_process.main("fundwatch_nightly", "2026-08-31") == 5
-    assert fundwatch.calls == ["files wait --to 2026-08-31 --json", "run open --to 2026-08-31 --json"]
+    assert fundwatch.calls == ["files wait --to 2026-08-31 --collect --json", "run open --to 2026-08-31 --json"]
 
 
 def test_in_process_nobody_waits_for_files_that_are_not_there(fundwatch: StandIn) -> None:
     fundwatch.answer({"files wait": (0, READY | {"ready": False, "missing": ["P01/P01.orders"]})})
     assert in_process.main("fundwatch_nightly", "2026-08-31") == 5
-    assert fundwatch.calls == ["files wait --to 2026-08-31 --json"]
+    assert fundwatch.calls == ["files wait --to 2026-08-31 --collect --json"]
 
 
 CONTEXT = {

@@ -8,10 +8,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psycopg
 import pytest
 
 from domain.errors import BadInput
+from domain.vocabulary import Severity
+from recon.severity import escalated
 from reports import reconciliation
 from reports.pdf_signature import attachment, faults
 from reports.signing import signer
@@ -107,6 +110,20 @@ def test_items_are_listed_with_state_sla_and_severity_that_rises_with_age(desk: 
         TOTAL_ITEM: ("OPEN", "HIGH", "HIGH", False),
         OLD_ITEM: ("OPEN", "MEDIUM", "CRITICAL", True),
     }
+    with psycopg.connect(desk.api.admin_url) as connection:
+        # as the night writes it from 0043 on: the figures are the same
+        connection.execute(
+            """UPDATE mart.open_item SET default_severity = severity, severity = work.escalated(severity, age_working_days)
+               WHERE item_id = %s""",
+            [OLD_ITEM],
+        )
+        connection.commit()
+        assert listed(desk, code="B25") == [rows[OLD_ITEM]]
+        assert _report(desk).json()["report"]["breaks"][-1]["critical"] == 1
+        grid = "SELECT s, a, work.escalated(s, a) FROM unnest(%s::text[]) s, generate_series(-1, 40) a ORDER BY 1, 2"
+        ours = connection.execute(grid, [list(Severity)]).fetchall()
+    text = f"SELECT s, a, {escalated('s', 'a')} FROM unnest(?) u(s), generate_series(-1, 40) g(a) ORDER BY 1, 2"
+    assert duckdb.execute(text, [[str(word) for word in Severity]]).fetchall() == ours
     assert [row["item_id"] for row in listed(desk, is_overdue=True)] == [OLD_ITEM]
     assert [row["item_id"] for row in listed(desk, code="B21", severity="HIGH")] == [TOTAL_ITEM]
     assert listed(desk, state="INVESTIGATING") == []

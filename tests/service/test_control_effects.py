@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -109,6 +110,27 @@ def test_a_waiver_counts_for_runs_that_are_opened_after_its_approval_only(bank: 
             if run
         ]
     assert seen == [[], [control_id], [], [control_id], [], []]
+
+
+def test_a_step_behind_the_publish_that_fails_keeps_no_other_and_is_raised(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    failing: list[str] = []
+
+    def run_step(settings: Settings, run: Run, step: night.Step, spark: Any) -> night.Done:
+        taken.append(step.name)
+        if step.name in failing:
+            raise Failed("the disk is full")
+        return night.Done(step.name, 0, 0, 0.0)
+
+    monkeypatch.setattr(night, "run_step", run_step)
+    monkeypatch.setattr(night, "spark_session", lambda *_: nullcontext())
+    run = runs.open_run(bank.settings, D2, D1)
+    assert run is not None
+    for fails, then in (("send", ["publish", "send", "history"]), ("verify", ["indicators", "verify"])):
+        failing[:] = [fails]
+        with pytest.raises(Failed, match="the disk is full"):
+            night.carry_on(bank.settings, run, print)
+        assert taken[-len(then) :] == then
 
 
 class Killed(BaseException):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -106,6 +106,19 @@ def test_a_deadline_counts_working_days_of_the_banks_calendar_and_the_senders_ow
     assert due(bank, day - timedelta(days=1), "PC01", "settlement") == f"{day}T04:00:00+08:00"
     deadline(bank, "PC01", "settlement", 1, "2, false, '12:00'", day)
     assert due(bank, day, "PC01", "settlement") == "2026-10-02T12:00:00+08:00"
+
+
+def test_the_night_waits_for_each_file_until_its_senders_own_deadline(bank: Bank) -> None:
+    deadline(bank, "PC01", "channel", 1, "0, false, '23:30'", D2)
+    deadline(bank, "*", "settlement", 1, "1, true, '10:00'", D2)
+    bank.send_all(("PC01", "channel"))
+    found = bank.probe()  # 01:30: it was due at 23:30
+    assert (found["ready"], found["deadline"], found["deadline_passed"]) == (False, "2026-08-31T23:30:00+08:00", True)
+    (bank.settings.landing_dir / D2.isoformat() / "PC01" / "P01.settlement.csv.gz").unlink()
+    bank.at(datetime(2026, 8, 31, 20, tzinfo=UTC))  # 04:00, when the usual files are due
+    found = bank.probe()
+    assert (found["missing_count"], found["deadline"]) == (2, "2026-09-01T10:00:00+08:00")
+    assert not found["deadline_passed"]
 
 
 def test_a_deadline_is_changed_by_two_people_and_never_for_dates_that_are_over(api: Api) -> None:

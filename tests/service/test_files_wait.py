@@ -15,8 +15,9 @@ import pytest
 
 from domain.errors import BadInput
 from domain.vocabulary import ADVISORY_KINDS
+from fundwatch.deadlines import usual as deadline
 from fundwatch.settings import Settings
-from fundwatch.waiting import deadline, probe
+from fundwatch.waiting import probe
 from ingest.kinds import BANK, KINDS, PAYMENT_COMPANY, PLATFORM
 from ingest.manifest import COLUMNS, FILE_NAME
 from transactional import controls

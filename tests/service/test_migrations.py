@@ -14,7 +14,7 @@ from transactional.migrate import migrate, names, rollback
 
 SCHEMAS = (
     *("registry", "ledger", "api", "run", "mart", "night", "catalog", "ops", "auth", "credit"),
-    *("loans", "audit", "work", "outbox", "outside", "limits", "payments", "files"),
+    *("loans", "audit", "work", "outbox", "outside", "limits", "payments", "files", "live"),
 )
 MARTS = (*EVERY_DATE, *LAST_DATE_ONLY)
 TYPES = {"timestamp with time zone": "timestamp", "text": "string", "integer": "int"}

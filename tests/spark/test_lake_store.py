@@ -16,6 +16,7 @@ from fundwatch.settings import Settings
 from lake import store
 from lake.published import Winner, winners_before
 from lake.steps import Run, StepContext
+from lake.tables import GROWN
 from recon.diff import differences
 
 if TYPE_CHECKING:
@@ -52,6 +53,15 @@ def rows_of(found: DataFrame) -> list[tuple[date, int, str, int]]:
 def lake(spark: SparkSession, test_settings: Settings) -> SparkSession:
     store.ensure_tables(spark)
     return spark
+
+
+def test_a_table_of_an_older_lake_is_given_the_columns_that_came_later(lake: SparkSession) -> None:
+    (name,) = GROWN
+    table = store.TABLES[name]
+    lake.sql(f"alter table {table.identifier} drop column {table.columns[-1]}")
+    store.ensure_tables(lake)
+    store.ensure_tables(lake)
+    assert tuple(lake.table(table.identifier).columns) == table.columns
 
 
 def test_a_foreign_row_commits_nothing_and_the_rows_before_stay(lake: SparkSession, test_settings: Settings) -> None:

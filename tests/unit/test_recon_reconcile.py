@@ -704,6 +704,8 @@ def test_age_counts_working_days_only() -> None:
     ages = [r["age_working_days"] for r in sorted(result["open_item"], key=lambda r: r["business_date"])]
     assert ages == [Calendar.of("CN").working_days_between(DAY, day) for day in books.dates()]
     assert ages[5:7] == [4, 4]
+    risen = {r["age_working_days"]: (r["default_severity"], r["severity"]) for r in result["open_item"]}
+    assert risen[1] == ("HIGH", "HIGH") and risen[2] == risen[4] == ("HIGH", "CRITICAL")
 
 
 def test_age_counts_by_the_calendar_that_the_run_was_given() -> None:

@@ -1,0 +1,351 @@
+-- R2 within minutes of the event (spec 07 section 7.1): what a platform tells of its own postings, transaction by transaction, beside book B.
+-- Told postings and verdicts are appended; `cursor` and `open_key` say where the work stands and follow from them.
+CREATE SCHEMA live;
+
+-- Book V as it is told. The same line heard again is one row; the same key in other words is another row: the platform posted twice.
+CREATE TABLE live.posting (
+  posting_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  platform_id text NOT NULL REFERENCES registry.platform,
+  request_no text NOT NULL,
+  seq int NOT NULL CHECK (seq >= 1),
+  movement_type text NOT NULL,
+  debit_account_no text NOT NULL,
+  credit_account_no text NOT NULL,
+  amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+  currency text NOT NULL,
+  txn_at timestamptz NOT NULL, -- by the platform's clock
+  loan_no text,
+  issue_no int,
+  component text CHECK (component IN ('P', 'I')),
+  business_date date NOT NULL, -- of txn_at, by the day rule in force when it was told
+  content_sha256 bytea NOT NULL,
+  recorded_at timestamptz NOT NULL,
+  transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  UNIQUE (platform_id, request_no, seq, content_sha256)
+);
+CREATE INDEX posting_by_transaction ON live.posting (transaction_id, posting_id);
+-- A platform takes part from its first word on: custody movements from then on must be told.
+CREATE TABLE live.participant (
+  platform_id text PRIMARY KEY REFERENCES registry.platform,
+  since timestamptz NOT NULL,
+  transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id()
+);
+-- What was thought of a key, in order. The newest is the one in force.
+CREATE TABLE live.verdict (
+  verdict_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  recon_id text NOT NULL CHECK (recon_id IN ('R1', 'R2')),
+  platform_id text NOT NULL,
+  currency text NOT NULL,
+  request_no text NOT NULL,
+  match_key text NOT NULL, -- R2: request_no#seq, as R3's
+  verdict_no int NOT NULL CHECK (verdict_no >= 1),
+  state text NOT NULL CHECK (state IN ('MATCHED', 'WAITING', 'BREAK', 'LEFT')), -- LEFT: nothing to judge here, the other run has it
+  code text CHECK (code ~ '^B[0-9]{2}$'), -- of a break; of what waits, what it will be
+  failing text NOT NULL, -- attributes that differ, or the side that lacks
+  item_id text, -- as the night numbers the same break (R3, R1)
+  opened_on date,
+  effect_minor bigint NOT NULL, -- left book less right book
+  effects jsonb NOT NULL, -- [{book, account_no, effect_minor}], credit +
+  due_at timestamptz, -- until when it waits
+  recorded_at timestamptz NOT NULL,
+  UNIQUE (recon_id, platform_id, currency, match_key, verdict_no),
+  CHECK ((state = 'MATCHED' OR state = 'LEFT') = (code IS NULL) AND (state = 'BREAK') = (item_id IS NOT NULL) AND (state = 'WAITING') = (due_at IS NOT NULL))
+);
+CREATE INDEX verdict_not_matched ON live.verdict (verdict_id) WHERE state IN ('WAITING', 'BREAK');
+CREATE INDEX verdict_of_request ON live.verdict (platform_id, request_no);
+-- Keys whose newest verdict is WAITING (with the time it ends) or BREAK.
+CREATE TABLE live.open_key (
+  recon_id text,
+  platform_id text,
+  currency text,
+  match_key text,
+  request_no text NOT NULL,
+  verdict_id bigint NOT NULL REFERENCES live.verdict,
+  state text NOT NULL,
+  due_at timestamptz,
+  PRIMARY KEY (recon_id, platform_id, currency, match_key)
+);
+CREATE INDEX open_key_due ON live.open_key (due_at) WHERE due_at IS NOT NULL;
+-- Where the reading stands, as outside.cursor: events and postings of transactions in [done_to, horizon) are taken, all of which have ended.
+CREATE TABLE live.cursor (
+  is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+  done_to xid8 NOT NULL,
+  horizon xid8 NOT NULL,
+  last_event_id bigint NOT NULL,
+  last_posting_id bigint NOT NULL,
+  turned_at timestamptz -- real time of the last turn that found nothing left
+);
+INSERT INTO live.cursor SELECT true, pg_snapshot_xmin(s), pg_snapshot_xmin(s), 0, 0, NULL FROM pg_current_snapshot() s;
+DO $$
+DECLARE kept text;
+BEGIN
+  FOREACH kept IN ARRAY ARRAY['live.posting', 'live.participant', 'live.verdict'] LOOP
+    EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change()', kept);
+  END LOOP;
+END $$;
+
+-- The newest verdict of every key.
+CREATE VIEW live.current_verdict AS
+SELECT v.* FROM live.verdict v
+WHERE NOT EXISTS (SELECT FROM live.verdict n WHERE n.recon_id = v.recon_id AND n.platform_id = v.platform_id AND n.currency = v.currency
+                  AND n.match_key = v.match_key AND n.verdict_no = v.verdict_no + 1);
+
+-- Keep what a platform tells. Answers how many lines are new, were heard before, and repeat a key in other words.
+CREATE FUNCTION live.tell(of_platform text, postings jsonb, actor text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+  told int := jsonb_array_length(postings);
+  made int;
+  repeats int;
+BEGIN
+  IF NOT EXISTS (SELECT FROM registry.platform p WHERE p.platform_id = of_platform) THEN
+    PERFORM work.refuse('UNKNOWN_PLATFORM', 'platform_id', of_platform);
+  END IF;
+  INSERT INTO live.participant VALUES (of_platform, ledger.clock_now()) ON CONFLICT DO NOTHING;
+  IF FOUND AND (SELECT count(*) = 1 FROM live.participant) THEN
+    -- before the first platform takes part nothing is read: what lies there concerns nobody
+    UPDATE live.cursor SET done_to = pg_snapshot_xmin(pg_current_snapshot()), horizon = pg_snapshot_xmin(pg_current_snapshot()),
+      last_event_id = 0, last_posting_id = 0;
+  END IF;
+  WITH line AS (
+    SELECT DISTINCT r.*, sha256(convert_to(jsonb_build_array(r.movement_type, r.debit_account_no, r.credit_account_no, r.amount_minor, r.currency,
+                                           r.txn_at, r.loan_no, r.issue_no, r.component)::text, 'UTF8')) AS content
+    FROM jsonb_to_recordset(postings) r(request_no text, seq int, movement_type text, debit_account_no text, credit_account_no text,
+      amount_minor bigint, currency text, txn_at timestamptz, loan_no text, issue_no int, component text)),
+  kept AS (
+    INSERT INTO live.posting (platform_id, request_no, seq, movement_type, debit_account_no, credit_account_no, amount_minor, currency, txn_at,
+                              loan_no, issue_no, component, business_date, content_sha256, recorded_at)
+    SELECT of_platform, l.request_no, l.seq, l.movement_type, l.debit_account_no, l.credit_account_no, l.amount_minor, l.currency, l.txn_at,
+           l.loan_no, l.issue_no, l.component, work.business_date(l.txn_at), l.content, ledger.clock_now()
+    FROM line l ORDER BY l.request_no, l.seq, l.content
+    ON CONFLICT DO NOTHING RETURNING request_no, seq)
+  -- the statement's own snapshot has only lines of before, so a repetition inside the call is counted by its place
+  SELECT count(*), count(*) FILTER (WHERE k.place > 1 OR EXISTS (
+           SELECT FROM live.posting p WHERE p.platform_id = of_platform AND p.request_no = k.request_no AND p.seq = k.seq))
+  INTO made, repeats
+  FROM (SELECT request_no, seq, row_number() OVER (PARTITION BY request_no, seq) AS place FROM kept) k;
+  IF made > 0 THEN
+    PERFORM audit.record(actor, 'POSTINGS_TOLD', 'live.posting', of_platform, of_platform, NULL,
+                         jsonb_build_object('postings', told, 'new', made, 'repeats', repeats));
+  END IF;
+  RETURN jsonb_build_object('postings', told, 'new', made, 'unchanged', told - made, 'repeats', repeats);
+END $$;
+
+-- The number that the night gives the same break (contracts section 8): neither rule, run nor code.
+CREATE FUNCTION live.item_id(of_recon text, of_platform text, of_currency text, of_key text, of_date date) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT left(encode(sha256(convert_to(concat_ws('|', of_recon, of_platform, of_currency, of_key, to_char(of_date, 'YYYY-MM-DD')), 'UTF8')), 'hex'), 32) $$;
+
+-- What is to be said of every key of some requests now. A pure function of both books, the day a platform joined, and the time.
+-- Of custody's movements those between two control accounts are not the platform's to post, as in R3.
+CREATE FUNCTION live.judged(platforms text[], requests text[], wait_s int)
+RETURNS TABLE (platform_id text, currency text, request_no text, match_key text, state text, code text, failing text, item_id text,
+               opened_on date, effect_minor bigint, effects jsonb, due_at timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  WITH asked AS MATERIALIZED (
+    SELECT DISTINCT u.p AS platform_id, u.r AS request_no, w.since
+    FROM unnest(platforms, requests) u(p, r) JOIN live.participant w ON w.platform_id = u.p),
+  line AS MATERIALIZED (
+    SELECT 'V' AS book, p.platform_id, p.currency, p.request_no, p.seq, p.movement_type, p.debit_account_no AS debit, p.credit_account_no AS credit,
+           p.amount_minor, p.business_date, least(p.txn_at, p.recorded_at) AS happened_at, p.content_sha256 AS place,
+           NOT coalesce(d.is_control, false) AS debit_counts, NOT coalesce(c.is_control, false) AS credit_counts
+    FROM asked a JOIN live.posting p USING (platform_id, request_no)
+    LEFT JOIN registry.account d ON d.account_no = p.debit_account_no
+    LEFT JOIN registry.account c ON c.account_no = p.credit_account_no
+    UNION ALL
+    SELECT 'B', t.platform_id, m.currency, t.request_no, m.seq, m.movement_type, d.account_no, c.account_no, m.amount_minor, m.business_date,
+           m.recorded_at, NULL, NOT d.is_control, NOT c.is_control
+    FROM asked a JOIN ledger.trade_order t USING (platform_id, request_no) JOIN ledger.movement m USING (order_id)
+    JOIN registry.account d ON d.account_id = m.debit_account_id JOIN registry.account c ON c.account_id = m.credit_account_id
+    WHERE NOT (d.is_control AND c.is_control)),
+  key AS (
+    SELECT l.platform_id, l.currency, l.request_no, l.seq, count(*) FILTER (WHERE l.book = 'V') AS n_left,
+           count(*) FILTER (WHERE l.book = 'B') AS n_right,
+           coalesce(sum(l.amount_minor) FILTER (WHERE l.book = 'V'), 0)::bigint AS left_minor,
+           coalesce(sum(l.amount_minor) FILTER (WHERE l.book = 'B'), 0)::bigint AS right_minor,
+           (array_agg(l.movement_type ORDER BY l.business_date, l.place) FILTER (WHERE l.book = 'V'))[1] AS left_type,
+           (array_agg(ROW(l.debit, l.credit) ORDER BY l.business_date, l.place) FILTER (WHERE l.book = 'V'))[1] AS left_accounts,
+           (array_agg(l.amount_minor ORDER BY l.business_date, l.place) FILTER (WHERE l.book = 'V'))[1] AS first_minor,
+           (array_agg(l.business_date ORDER BY l.business_date, l.place) FILTER (WHERE l.book = 'V'))[1] AS first_on,
+           (array_agg(l.business_date ORDER BY l.business_date, l.place) FILTER (WHERE l.book = 'V'))[2] AS second_on,
+           min(l.movement_type) FILTER (WHERE l.book = 'B') AS right_type,
+           (array_agg(ROW(l.debit, l.credit)) FILTER (WHERE l.book = 'B'))[1] AS right_accounts,
+           min(l.business_date) FILTER (WHERE l.book = 'B') AS right_on, min(l.happened_at) AS happened_at
+    FROM line l GROUP BY l.platform_id, l.currency, l.request_no, l.seq),
+  compared AS (
+    SELECT k.*, k.left_type <> k.right_type AS type_differs, k.left_accounts <> k.right_accounts AS accounts_differ,
+           k.first_minor <> k.right_minor AS amount_differs
+    FROM key k JOIN asked a USING (platform_id, request_no)
+    -- what custody moved before the platform took part is not missed, whatever comes of it is compared
+    WHERE k.n_left > 0 OR k.happened_at >= a.since),
+  named AS (
+    SELECT c.*, CASE WHEN c.n_left > 1 THEN 'B08' WHEN c.n_right = 0 THEN 'B01' WHEN c.n_left = 0 THEN 'B02' WHEN c.type_differs THEN 'B07'
+                     WHEN c.accounts_differ THEN 'B05' WHEN c.amount_differs THEN 'B04' END AS code,
+           -- after a first match only what repeats it later is open, as in the night (recon.timeline)
+           CASE WHEN c.n_right = 1 AND NOT (c.type_differs OR c.accounts_differ OR c.amount_differs)
+                     AND greatest(c.first_on, c.right_on) < c.second_on THEN c.second_on
+                ELSE least(c.first_on, c.right_on) END AS opened_on,
+           c.happened_at + make_interval(secs => wait_s) AS due_at
+    FROM compared c),
+  stated AS (
+    SELECT n.*, CASE WHEN n.code IS NULL THEN 'MATCHED' WHEN n.code IN ('B01', 'B02') AND ledger.clock_now() < n.due_at THEN 'WAITING'
+                     ELSE 'BREAK' END AS state
+    FROM named n),
+  -- a repetition is wrong in book V alone: its lines less custody's (recon.timeline.effects)
+  effect AS (
+    SELECT s.platform_id, s.currency, s.request_no, s.seq, CASE WHEN s.code = 'B08' THEN 'V' ELSE l.book END AS book, leg.account_no,
+           sum(CASE WHEN s.code = 'B08' AND l.book = 'B' THEN -leg.change_minor ELSE leg.change_minor END)::bigint AS effect_minor
+    FROM stated s JOIN line l USING (platform_id, currency, request_no, seq)
+    CROSS JOIN LATERAL (VALUES (l.debit, -l.amount_minor, l.debit_counts), (l.credit, l.amount_minor, l.credit_counts))
+      leg(account_no, change_minor, counts)
+    WHERE s.state <> 'MATCHED' AND leg.counts
+    GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(CASE WHEN s.code = 'B08' AND l.book = 'B' THEN -leg.change_minor ELSE leg.change_minor END) <> 0)
+  SELECT s.platform_id, s.currency, s.request_no, s.request_no || '#' || s.seq, s.state, s.code,
+         CASE WHEN s.code = 'B08' THEN 'key repeats in V' WHEN s.code = 'B01' THEN 'not in B' WHEN s.code = 'B02' THEN 'not in V'
+              ELSE concat_ws(', ', CASE WHEN s.type_differs THEN 'movement type' END, CASE WHEN s.accounts_differ THEN 'accounts' END,
+                             CASE WHEN s.amount_differs THEN 'amount' END) END,
+         CASE WHEN s.state = 'BREAK' THEN live.item_id('R3', s.platform_id, s.currency, s.request_no || '#' || s.seq, s.opened_on) END,
+         CASE WHEN s.state <> 'MATCHED' THEN s.opened_on END, s.left_minor - s.right_minor,
+         coalesce((SELECT jsonb_agg(jsonb_build_object('book', e.book, 'account_no', e.account_no, 'effect_minor', e.effect_minor)
+                                    ORDER BY e.book, e.account_no)
+                   FROM effect e WHERE (e.platform_id, e.currency, e.request_no, e.seq) = (s.platform_id, s.currency, s.request_no, s.seq)), '[]'),
+         CASE WHEN s.state = 'WAITING' THEN s.due_at END
+  FROM stated s $$;
+
+-- Judge requests and write down what is new of their keys; tells the outbox of every break that appears and of every one that is gone.
+CREATE FUNCTION live.judge(platforms text[], requests text[], wait_s int) RETURNS int
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  said int;
+BEGIN
+  WITH told AS MATERIALIZED (
+    SELECT 'R2' AS recon_id, j.*, b.verdict_no AS before_no, b.state AS before_state, b.code AS before_code, b.item_id AS before_item
+    FROM live.judged(platforms, requests, wait_s) j
+    LEFT JOIN LATERAL (
+      SELECT * FROM live.verdict v WHERE v.recon_id = 'R2' AND v.platform_id = j.platform_id AND v.currency = j.currency
+        AND v.match_key = j.match_key ORDER BY v.verdict_no DESC LIMIT 1) b ON true
+    WHERE b.verdict_no IS NULL
+       OR (b.state, b.code, b.failing, b.item_id, b.opened_on, b.effect_minor, b.effects)
+          IS DISTINCT FROM (j.state, j.code, j.failing, j.item_id, j.opened_on, j.effect_minor, j.effects)),
+  made AS (
+    INSERT INTO live.verdict (recon_id, platform_id, currency, request_no, match_key, verdict_no, state, code, failing, item_id, opened_on,
+                              effect_minor, effects, due_at, recorded_at)
+    SELECT t.recon_id, t.platform_id, t.currency, t.request_no, t.match_key, coalesce(t.before_no, 0) + 1, t.state, t.code, t.failing, t.item_id,
+           t.opened_on, t.effect_minor, t.effects, t.due_at, ledger.clock_now()
+    FROM told t ORDER BY t.platform_id, t.match_key, t.currency
+    RETURNING *),
+  opened AS (
+    INSERT INTO live.open_key (recon_id, platform_id, currency, match_key, request_no, verdict_id, state, due_at)
+    SELECT m.recon_id, m.platform_id, m.currency, m.match_key, m.request_no, m.verdict_id, m.state, m.due_at
+    FROM made m WHERE m.state IN ('WAITING', 'BREAK')
+    ON CONFLICT (recon_id, platform_id, currency, match_key)
+      DO UPDATE SET verdict_id = excluded.verdict_id, state = excluded.state, due_at = excluded.due_at),
+  closed AS (
+    DELETE FROM live.open_key o USING made m
+    WHERE m.state NOT IN ('WAITING', 'BREAK')
+      AND (o.recon_id, o.platform_id, o.currency, o.match_key) = (m.recon_id, m.platform_id, m.currency, m.match_key)),
+  heard AS (
+    SELECT outbox.append(CASE t.state WHEN 'BREAK' THEN 'recon.break' ELSE 'recon.cured' END, t.platform_id,
+                         t.platform_id || ' ' || t.match_key,
+                         jsonb_build_object('recon_id', t.recon_id, 'match_key', t.match_key, 'currency', t.currency,
+                           'code', CASE t.state WHEN 'BREAK' THEN t.code ELSE t.before_code END,
+                           'item_id', CASE t.state WHEN 'BREAK' THEN t.item_id ELSE t.before_item END,
+                           'failing', t.failing, 'opened_on', t.opened_on, 'effect_minor', t.effect_minor, 'effects', t.effects))::text AS told
+    FROM (SELECT * FROM told ORDER BY platform_id, match_key, currency) t
+    WHERE t.state = 'BREAK' OR t.before_state = 'BREAK')
+  SELECT count(*) INTO said FROM made CROSS JOIN (SELECT count(told) FROM heard) h;
+  RETURN said;
+END $$;
+
+-- Of a platform that has joined in the window: what custody moved since, though its event may have been read before.
+CREATE FUNCTION live.of_new_participants(stands live.cursor) RETURNS TABLE (platform_id text, request_no text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  joined live.participant;
+BEGIN
+  FOR joined IN SELECT * FROM live.participant w WHERE w.transaction_id >= stands.done_to AND w.transaction_id < stands.horizon
+                AND stands.last_posting_id = 0
+  LOOP
+    RETURN QUERY SELECT t.platform_id, t.request_no FROM ledger.movement m JOIN ledger.trade_order t ON t.order_id = m.order_id
+      WHERE m.business_date >= work.business_date(joined.since) AND m.recorded_at >= joined.since AND t.platform_id = joined.platform_id;
+  END LOOP;
+END $$;
+
+-- One turn: the next events and postings, and keys whose time is over. One worker at a time; killed anywhere, nothing of it is there.
+-- Answers {"taken": events, postings and due keys, "verdicts": new ones}; null when another is at it.
+CREATE FUNCTION live.turn(events_max int, postings_max int, wait_s int) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  stands live.cursor;
+  events bigint[];
+  postings bigint[];
+  platforms text[];
+  requests text[];
+  due int;
+  verdicts int := 0;
+BEGIN
+  IF NOT EXISTS (SELECT FROM live.participant) THEN
+    RETURN '{"taken": 0, "verdicts": 0}';
+  END IF;
+  SELECT * INTO stands FROM live.cursor FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  IF stands.done_to = stands.horizon THEN
+    stands.horizon := pg_snapshot_xmin(pg_current_snapshot());
+    stands.last_event_id := 0;
+    stands.last_posting_id := 0;
+  END IF;
+  SELECT array_agg(n.event_id ORDER BY n.event_id) INTO events
+  FROM (SELECT e.event_id FROM outbox.event e
+        WHERE e.transaction_id >= stands.done_to AND e.transaction_id < stands.horizon AND e.event_id > stands.last_event_id
+          AND e.topic = 'ledger.posted'
+        ORDER BY e.event_id LIMIT events_max) n;
+  SELECT array_agg(n.posting_id ORDER BY n.posting_id) INTO postings
+  FROM (SELECT p.posting_id FROM live.posting p
+        WHERE p.transaction_id >= stands.done_to AND p.transaction_id < stands.horizon AND p.posting_id > stands.last_posting_id
+        ORDER BY p.posting_id LIMIT postings_max) n;
+  WITH due_key AS MATERIALIZED (
+    SELECT o.platform_id, o.request_no FROM live.open_key o WHERE o.due_at <= ledger.clock_now() ORDER BY o.due_at LIMIT postings_max),
+  touched AS (
+    SELECT o.value ->> 1 AS platform_id, o.value ->> 2 AS request_no
+    FROM outbox.event e CROSS JOIN LATERAL jsonb_array_elements(e.payload -> 'orders') o
+    WHERE e.event_id = ANY(events)
+    UNION SELECT p.platform_id, p.request_no FROM live.posting p WHERE p.posting_id = ANY(postings)
+    UNION SELECT d.platform_id, d.request_no FROM due_key d
+    UNION SELECT j.platform_id, j.request_no FROM live.of_new_participants(stands) j)
+  SELECT array_agg(t.platform_id), array_agg(t.request_no), (SELECT count(*) FROM due_key) INTO platforms, requests, due
+  FROM touched t JOIN live.participant w USING (platform_id);
+  IF platforms IS NOT NULL THEN
+    verdicts := live.judge(platforms, requests, wait_s);
+  END IF;
+  IF events IS NULL AND postings IS NULL THEN
+    UPDATE live.cursor SET done_to = stands.horizon, horizon = stands.horizon, last_event_id = 0, last_posting_id = 0, turned_at = clock_timestamp();
+  ELSE
+    UPDATE live.cursor SET done_to = stands.done_to, horizon = stands.horizon,
+      last_event_id = greatest(stands.last_event_id, events[cardinality(events)]),
+      last_posting_id = greatest(stands.last_posting_id, postings[cardinality(postings)]);
+  END IF;
+  RETURN jsonb_build_object('taken', coalesce(cardinality(events), 0) + coalesce(cardinality(postings), 0) + coalesce(due, 0),
+                            'verdicts', verdicts);
+END $$;
+
+-- How the work stands: platforms that take part, keys that wait and that are breaks, and for how long the oldest word was not yet looked at.
+CREATE FUNCTION live.health() RETURNS TABLE (platforms bigint, waiting bigint, breaks bigint, lag_s double precision)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT (SELECT count(*) FROM live.participant), count(*) FILTER (WHERE o.state = 'WAITING'), count(*) FILTER (WHERE o.state = 'BREAK'),
+         CASE WHEN EXISTS (SELECT FROM live.participant) THEN coalesce(extract(epoch FROM ledger.clock_now() - (
+           SELECT min(u.recorded_at) FROM live.cursor c CROSS JOIN LATERAL (
+             (SELECT e.recorded_at FROM outbox.event e
+              WHERE e.transaction_id >= c.done_to AND (e.transaction_id >= c.horizon OR e.event_id > c.last_event_id) AND e.topic = 'ledger.posted'
+              ORDER BY e.transaction_id, e.event_id LIMIT 1)
+             UNION ALL
+             (SELECT p.recorded_at FROM live.posting p
+              WHERE p.transaction_id >= c.done_to AND (p.transaction_id >= c.horizon OR p.posting_id > c.last_posting_id)
+              ORDER BY p.transaction_id, p.posting_id LIMIT 1)) u)), 0) ELSE 0 END::double precision
+  FROM live.open_key o $$;
+
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA live FROM PUBLIC;
+GRANT USAGE ON SCHEMA live TO service, reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA live TO service, reader;
+GRANT EXECUTE ON FUNCTION live.tell, live.turn, live.health TO service;
