@@ -1,0 +1,35 @@
+-- What the service still lacked: late payments of expired recharges.
+-- An order that is reversed by whatever way is BACKROLLED: the ledger says so, not the row beside it. One paid after
+-- it had expired is PAID and late.
+CREATE OR REPLACE VIEW payments.recharge_state AS
+SELECT r.platform_id, r.request_no, a.account_no, a.customer_no, a.currency, r.paycom_id, c.account_no AS channel_account_no, r.channel,
+       r.amount_minor, r.fee_minor, r.fee_account_no, r.card_hash, r.authorisation_no, r.expires_at, r.recorded_at, o.paycom_order_no,
+       o.order_id, o.recorded_at AS decided_at, coalesce(b.reason, o.reason) AS reason, v.order_id AS backroll_order_id,
+       v.recorded_at AS backrolled_at,
+       CASE WHEN v.order_id IS NOT NULL THEN 'BACKROLLED' WHEN o.outcome IS NOT NULL THEN o.outcome
+            WHEN r.expires_at <= ledger.clock_now() THEN 'EXPIRED' ELSE 'SUBMITTED' END AS state,
+       coalesce(o.outcome = 'PAID' AND o.recorded_at >= r.expires_at, false) AS is_late
+FROM payments.recharge r JOIN registry.account a USING (account_id)
+JOIN registry.account c ON (c.platform_id, c.paycom_id, c.currency, c.account_role) = (r.platform_id, r.paycom_id, a.currency, 'CHANNEL_RECEIVABLE')
+LEFT JOIN payments.recharge_outcome o ON (o.platform_id, o.request_no) = (r.platform_id, r.request_no)
+LEFT JOIN payments.recharge_backroll b ON (b.platform_id, b.request_no) = (r.platform_id, r.request_no)
+LEFT JOIN ledger.trade_order v ON v.reverses_order_id = o.order_id;
+
+-- What was answered when the payment company told the same before; null when it tells for the first time. Another word is refused;
+-- money that comes after a recharge expired is told for the first time: the customer has paid, so the account is credited (else B12).
+CREATE OR REPLACE FUNCTION payments.told_before(p text, no text, outcome text, paycom_order text, reason text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  stands payments.recharge_state := payments.take_recharge(p, no);
+  told payments.recharge_outcome;
+BEGIN
+  SELECT * INTO told FROM payments.recharge_outcome o WHERE o.platform_id = p AND o.request_no = no;
+  IF FOUND AND (told.outcome, told.paycom_order_no, told.reason) IS NOT DISTINCT FROM (told_before.outcome, paycom_order, told_before.reason) THEN
+    RETURN jsonb_build_object('order', told.posted, 'recharge', to_jsonb(stands));
+  ELSIF stands.state <> 'SUBMITTED' AND NOT (stands.state = 'EXPIRED' AND told_before.outcome = 'PAID') THEN
+    PERFORM work.refuse('STATE_CONFLICT', 'request_no', stands.state);
+  ELSIF EXISTS (SELECT FROM payments.recharge_outcome o WHERE o.paycom_id = stands.paycom_id AND o.paycom_order_no = paycom_order) THEN
+    PERFORM work.refuse('NUMBER_TAKEN', 'paycom_order_no', paycom_order);
+  END IF;
+  RETURN NULL;
+END $$;
