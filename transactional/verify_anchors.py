@@ -27,7 +27,7 @@ from transactional.verify_checks import Check
 
 ROWS_A_DIGEST = 250
 PATIENCE_S, PAUSE_S = 60.0, 0.02
-SCHEMAS = ("audit", "ledger", "loans", "outbox", "payments", "registry", "work")
+SCHEMAS = ("audit", "files", "ledger", "limits", "loans", "outbox", "outside", "payments", "registry", "work")
 # append-only by grants, without a trigger
 WITHOUT_TRIGGER = ("registry.platform", "registry.account", "registry.payment_company_platform", "api.answer")
 # the chains bind these, or `verify_checks` computes every column of them anew
@@ -46,6 +46,10 @@ WHOLE = (
     "registry.account_role",
     "ledger.allowed_movement",
     "ledger.allowed_order",
+    "loans.allowed_status",
+    "loans.told",
+    "registry.allowed_status",
+    "registry.subject",
     "work.kind",
     "work.adjustment_reason",
     "work.adjustment_transition",
@@ -56,8 +60,11 @@ MOVING = {"ledger.clock": ("now_at",)}
 # numbered in the order of their commits, though not by an identity column
 NUMBERED = {"ledger.trade_order": "order_id", "audit.block": "block_no"}
 # times of the machine, not of the service's clock
-MACHINE_TIMES = ("answered_at", "sealed_at")
-TIMES = ("recorded_at", "decided_at", "answered_at", "closed_at", "requested_at", "issued_at", "assigned_at", "proposed_at", "at")
+MACHINE_TIMES = ("answered_at", "noticed_at", "sealed_at")
+TIMES = (
+    *("recorded_at", "decided_at", "answered_at", "closed_at", "requested_at", "issued_at", "assigned_at", "proposed_at", "at"),
+    "noticed_at",
+)
 
 _TABLES = """
 SELECT format('%%s.%%s', n.nspname, c.relname) AS name,

@@ -27,7 +27,7 @@ class Check:
 
     name: str
     query: str
-    # a table that older schemas do not have
+    # a table (or index) that older schemas do not have
     needs: str = "ledger.movement"
     # other text of the same check when it begins behind a block; None: the same text serves
     since: str | None = None

@@ -226,7 +226,9 @@ def test_a_withdrawal_posted_before_the_rule_hears_its_first_answer_again(bank: 
     order = bank.order("WITHDRAW_T1", ("WITHDRAW", ACCOUNT, PAYABLE, 100))
     alone = of_order("P01", "before", decode(Order, json.dumps(order).encode()))
     with psycopg.connect(bank.service_url) as connection:  # as the service did when platforms entered them
-        posted = connection.execute(POST_EACH.replace("answer,", "answer::text,").replace("$1", "%s"), [encode([batch(database.settings, [alone])])]).fetchone()
+        posted = connection.execute(
+            POST_EACH.replace("answer,", "answer::text,").replace("$1", "%s"), [encode([batch(database.settings, [alone])])]
+        ).fetchone()
     assert posted is not None
     assert posted[0] == "posted", posted
     before = bank.content()

@@ -1,3 +1,5 @@
+DROP FUNCTION outside.delivery_faults;
+ALTER TABLE outside.notice DROP COLUMN noticed_at;
 -- a view loses a column only as a whole, with the function that returns its row
 DROP FUNCTION payments.take_recharge;
 DROP VIEW payments.recharge_state;

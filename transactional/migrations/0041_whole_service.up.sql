@@ -1,4 +1,4 @@
--- What the service still lacked: late payments of expired recharges.
+-- What the service still lacked: late payments of expired recharges; what left the bank verified and anchored.
 -- An order that is reversed by whatever way is BACKROLLED: the ledger says so, not the row beside it. One paid after
 -- it had expired is PAID and late.
 CREATE OR REPLACE VIEW payments.recharge_state AS
@@ -33,3 +33,33 @@ BEGIN
   END IF;
   RETURN NULL;
 END $$;
+
+-- A notice is a record that it was given: anchors digest such rows by their time.
+ALTER TABLE outside.notice ADD noticed_at timestamptz NOT NULL DEFAULT clock_timestamp();
+CREATE INDEX notice_time ON outside.notice (noticed_at);
+
+-- Deliveries that still may go out and are not what the outbox says, and those settled since then otherwise than their tries ended;
+-- for `ledger verify`. The queue itself changes with every try, so no anchor holds it.
+CREATE FUNCTION outside.delivery_faults(settled_since timestamptz) RETURNS TABLE (row_name text, what text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  WITH waiting AS MATERIALIZED (SELECT * FROM outside.delivery WHERE state IN ('PENDING', 'DEAD')),
+  said AS MATERIALIZED (SELECT * FROM outside.parts(ARRAY(SELECT DISTINCT event_id FROM waiting)))
+  SELECT 'delivery ' || w.delivery_id, 'it is not what the outbox says'
+  FROM waiting w LEFT JOIN said s USING (event_id, part)
+  WHERE (w.topic, w.platform_id, w.subject, w.payload, w.recorded_at) IS DISTINCT FROM (s.topic, s.platform_id, s.subject, s.payload, s.recorded_at)
+     OR NOT EXISTS (SELECT FROM outside.target_current t WHERE t.target = w.target AND w.event_id > t.from_event_id
+                    AND (t.platform_id IS NULL OR t.platform_id = w.platform_id))
+  UNION ALL
+  SELECT 'delivery ' || d.delivery_id, format('no try ended so that it is %s', d.state)
+  FROM outside.delivery d
+  WHERE (d.state = 'DEAD' OR d.state = 'DELIVERED' AND d.settled_at >= settled_since) AND NOT EXISTS (
+    SELECT FROM outside.delivery_attempt a
+    WHERE (a.delivery_id, a.target, a.event_id, a.part) = (d.delivery_id, d.target, d.event_id, d.part)
+      AND (a.outcome = d.state OR d.state = 'DEAD' AND a.outcome = 'RETRY'))
+  UNION ALL
+  SELECT 'delivery ' || d.delivery_id, 'it is skipped, and nobody did that'
+  FROM outside.delivery d
+  WHERE d.state = 'SKIPPED' AND d.settled_at >= settled_since AND NOT EXISTS (
+    SELECT FROM audit.change c WHERE (c.action, c.subject) = ('DELIVERY_SKIPPED', d.delivery_id::text)) $$;
+REVOKE EXECUTE ON FUNCTION outside.delivery_faults FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outside.delivery_faults TO service;
