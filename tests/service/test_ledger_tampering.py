@@ -230,7 +230,7 @@ def _history(api: Any) -> None:
     assert closed.status_code == 201, closed.text
     api.recharge(OTHER, 7)
     api.client.post("/v1/clock", json={"now": "2026-08-03T10:00:00Z"})
-    api.rows("SELECT ledger.seal_pending(10)")
+    api.rows("SELECT ledger.seal_pending(10), ledger.seal_holds(10)")
     while api.rows("SELECT audit.seal_pending(1000)") != [(0,)]:
         pass
 
@@ -319,6 +319,7 @@ ROWS = (
     "ledger.hold_event",
     "ledger.seal",
     "ledger.seal_block",
+    "ledger.hold_block",
     "ledger.balance",
     "ledger.day_close",
     "ledger.day_balance",
@@ -337,6 +338,21 @@ def test_a_row_that_is_gone_is_noticed(tampered: Tampered) -> None:
         assert rows, table
         for row in rows:
             assert tampered.noticed(f"DELETE FROM {table} WHERE ctid = '{row}'"), (table, row)
+
+
+def test_an_order_that_only_sets_money_aside_is_bound_without_anchors(tampered: Tampered) -> None:
+    (order,) = tampered.rows("ledger.trade_order", "order_id = (SELECT order_id FROM ledger.hold_event WHERE hold_no = 'H2')")
+    event = tampered.rows("ledger.hold_event", "hold_no = 'H2'")[0]
+    assert examine([tampered.connection]).faults == ()
+    for change in (
+        f"UPDATE ledger.trade_order SET entered_by = 'key:P02' WHERE ctid = '{order}'",
+        f"UPDATE ledger.trade_order SET effective_at = effective_at - interval '1 day' WHERE ctid = '{order}'",
+        f"UPDATE ledger.hold_event SET expires_at = '2026-09-01Z' WHERE ctid = '{event}'",
+        "UPDATE ledger.hold_block SET previous_hash = sha256('x') WHERE block_no = 1",
+    ):
+        with tampered.connection.transaction(force_rollback=True):
+            assert tampered.connection.execute(change.encode()).rowcount == 1
+            assert "the chain of holds holds" in {fault.check for fault in examine([tampered.connection]).faults}, change
 
 
 INSERTIONS = (

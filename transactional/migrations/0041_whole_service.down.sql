@@ -1,3 +1,6 @@
+DROP FUNCTION ledger.seal_holds;
+DROP TABLE ledger.hold_block;
+DROP VIEW ledger.hold_full;
 DROP FUNCTION outside.delivery_faults;
 ALTER TABLE outside.notice DROP COLUMN noticed_at;
 -- a view loses a column only as a whole, with the function that returns its row

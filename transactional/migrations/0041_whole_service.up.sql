@@ -1,4 +1,5 @@
--- What the service still lacked: late payments of expired recharges; what left the bank verified and anchored.
+-- What the service still lacked: late payments of expired recharges; what left the bank verified and anchored; holds
+-- in a chain of their own.
 -- An order that is reversed by whatever way is BACKROLLED: the ledger says so, not the row beside it. One paid after
 -- it had expired is PAID and late.
 CREATE OR REPLACE VIEW payments.recharge_state AS
@@ -63,3 +64,52 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT FROM audit.change c WHERE (c.action, c.subject) = ('DELIVERY_SKIPPED', d.delivery_id::text)) $$;
 REVOKE EXECUTE ON FUNCTION outside.delivery_faults FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION outside.delivery_faults TO service;
+
+-- Every hold event with its order, as the chain over holds binds it: an order that only sets money aside has no movement, so the chain
+-- over movements says nothing of it.
+CREATE VIEW ledger.hold_full AS
+SELECT h.hold_event_id, h.platform_id, h.hold_no, h.event_type, h.account_id, a.account_no, h.amount_minor, h.expires_at, h.recorded_at,
+       h.business_date, o.order_id, o.platform_id AS order_platform_id, o.request_no, o.order_type, o.currency,
+       o.amount_minor AS order_amount_minor, o.reverses_order_id, o.effective_at, o.recorded_at AS order_recorded_at,
+       o.business_date AS order_business_date, o.entered_by
+FROM ledger.hold_event h JOIN ledger.trade_order o USING (order_id) JOIN registry.account a USING (account_id);
+-- A block binds the events behind the block before it up to its last one; writers hold the posting lock, so none can appear between.
+CREATE TABLE ledger.hold_block (
+  block_no bigint PRIMARY KEY,
+  last_hold_event_id bigint NOT NULL UNIQUE,
+  previous_hash bytea NOT NULL,
+  hash bytea NOT NULL
+);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.hold_block FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
+
+-- Seals hold events in blocks of at most 1,000; returns how many. Plan pinned as in ledger.seal_pending (migration 0025).
+CREATE FUNCTION ledger.seal_holds(blocks_max int) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  last_block ledger.hold_block;
+  block ledger.hold_block;
+  events bigint;
+  sealed bigint := 0;
+BEGIN
+  PERFORM pg_advisory_xact_lock(7403);
+  SELECT * INTO last_block FROM ledger.hold_block ORDER BY block_no DESC LIMIT 1;
+  IF NOT FOUND THEN
+    last_block := ROW(0, 0, '\x', '\x');
+  END IF;
+  FOR turn IN 1..blocks_max LOOP
+    SELECT count(*), last_block.block_no + 1, max(f.hold_event_id), last_block.hash,
+           sha256(last_block.hash || convert_to(string_agg(f.content, E'\n' ORDER BY f.hold_event_id), 'UTF8'))
+    INTO events, block.block_no, block.last_hold_event_id, block.previous_hash, block.hash
+    FROM (SELECT f.hold_event_id, f::text AS content FROM ledger.hold_full f
+          WHERE f.hold_event_id > last_block.last_hold_event_id ORDER BY f.hold_event_id LIMIT 1000) f;
+    EXIT WHEN events = 0;
+    INSERT INTO ledger.hold_block SELECT (block).*;
+    sealed := sealed + events;
+    last_block := block;
+  END LOOP;
+  RETURN sealed;
+END $$;
+REVOKE EXECUTE ON FUNCTION ledger.seal_holds FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ledger.seal_holds TO service;
+GRANT SELECT ON ledger.hold_block, ledger.hold_full TO service;
