@@ -1,8 +1,8 @@
 """Anchors: what the ledger looked like, kept outside the database, so that rows rewritten or cut off later are noticed.
 
 One file a database, ``FUNDWATCH_HOME/anchors/DATABASE.jsonl``, one line an anchor, each with the hash of the line before it. An
-anchor holds the heads of the hash chains (movements, holds, changes) and, for every append-only table that no chain binds, digests
-of the rows that came since the anchor before: 250 rows a digest, over the columns that the table had then. Tables that
+anchor holds the heads of the chains (movements, holds, changes) and, for every append-only table that no chain binds, digests of
+the rows that came since the anchor before: 250 rows a digest, over the columns that the table had then. Tables that
 only migrations write are digested whole and compared while the schema is the same.
 """
 

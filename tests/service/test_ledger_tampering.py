@@ -29,6 +29,7 @@ ELSEWHERE = {
     "auth": "people and their sessions, audited",
     "catalog": "where the lake's files are; the manifests have their hashes",
     "credit": "models are files with hashes; decisions on them are audited",
+    "live": "what is told of book V during the day: the night compares the files anew",
     "mart": "copies of lake tables, whose hashes are in the manifest",
     "night": "views",
     "ops": "controls of the night, audited",

@@ -1,3 +1,19 @@
+DROP TABLE run.ledger_verification;
+GRANT USAGE ON SCHEMA api, audit, ledger, loans, outbox, payments, registry, work TO jobs;
+GRANT SELECT ON ALL TABLES IN SCHEMA audit, ledger, loans, outbox, payments, registry, work TO jobs;
+GRANT SELECT ON api.answer, public.migration TO jobs;
+ALTER DEFAULT PRIVILEGES IN SCHEMA audit, ledger, loans, outbox, payments, registry, work GRANT SELECT ON TABLES TO jobs;
+GRANT EXECUTE ON FUNCTION work.desk_faults, ledger.sealed_text, ledger.sealed_json, audit.sealed_text, loans.claim_outstanding,
+  loans.plan_hash, loans.days_past_due, loans.accrued_share, loans.deal_obstacle, loans.untold, payments.faults,
+  payments.recharge_faults TO jobs;
+REVOKE EXECUTE ON FUNCTION ledger.clock_now, work.desk_faults, ledger.sealed_text, ledger.sealed_json, audit.sealed_text,
+  loans.claim_outstanding, loans.plan_hash, loans.days_past_due, loans.accrued_share, loans.deal_obstacle, loans.untold,
+  payments.faults, payments.recharge_faults FROM verifier;
+ALTER DEFAULT PRIVILEGES IN SCHEMA audit, files, ledger, limits, loans, outbox, outside, payments, registry, work
+  REVOKE SELECT ON TABLES FROM verifier;
+REVOKE SELECT ON ALL TABLES IN SCHEMA audit, files, ledger, limits, loans, outbox, outside, payments, registry, work FROM verifier;
+REVOKE SELECT ON api.answer, public.migration FROM verifier;
+REVOKE USAGE ON SCHEMA api, audit, files, ledger, limits, loans, outbox, outside, payments, registry, work FROM verifier;
 DROP FUNCTION ledger.seal_holds;
 DROP TABLE ledger.hold_block;
 DROP VIEW ledger.hold_full;

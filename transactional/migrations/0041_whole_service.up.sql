@@ -1,5 +1,5 @@
 -- What the service still lacked: late payments of expired recharges; what left the bank verified and anchored; holds
--- in a chain of their own.
+-- in a chain of their own; a role that reads everything for the verification, and nothing else does.
 -- An order that is reversed by whatever way is BACKROLLED: the ledger says so, not the row beside it. One paid after
 -- it had expired is PAID and late.
 CREATE OR REPLACE VIEW payments.recharge_state AS
@@ -113,3 +113,42 @@ END $$;
 REVOKE EXECUTE ON FUNCTION ledger.seal_holds FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ledger.seal_holds TO service;
 GRANT SELECT ON ledger.hold_block, ledger.hold_full TO service;
+
+-- The verification reads every row, also proposals, parties and stored answers, and writes none: a role of its own. The jobs of the night
+-- keep what they work with (views of `night`, marts, runs, files, the days and calendars).
+GRANT USAGE ON SCHEMA api, audit, files, ledger, limits, loans, outbox, outside, payments, registry, work TO verifier;
+GRANT SELECT ON ALL TABLES IN SCHEMA audit, files, ledger, limits, loans, outbox, outside, payments, registry, work TO verifier;
+GRANT SELECT ON api.answer, public.migration TO verifier;
+ALTER DEFAULT PRIVILEGES IN SCHEMA audit, files, ledger, limits, loans, outbox, outside, payments, registry, work
+  GRANT SELECT ON TABLES TO verifier;
+GRANT EXECUTE ON FUNCTION ledger.clock_now, work.desk_faults, ledger.sealed_text, ledger.sealed_json, audit.sealed_text,
+  loans.claim_outstanding, loans.plan_hash, loans.days_past_due, loans.accrued_share, loans.deal_obstacle, loans.untold,
+  payments.faults, payments.recharge_faults, outside.delivery_faults TO verifier;
+
+REVOKE SELECT ON ALL TABLES IN SCHEMA audit, ledger, loans, outbox, payments, registry, work FROM jobs;
+REVOKE SELECT ON api.answer, public.migration FROM jobs;
+ALTER DEFAULT PRIVILEGES IN SCHEMA audit, ledger, loans, outbox, registry, work REVOKE SELECT ON TABLES FROM jobs;
+ALTER DEFAULT PRIVILEGES IN SCHEMA payments REVOKE SELECT ON TABLES FROM jobs;
+REVOKE USAGE ON SCHEMA api, audit, loans, outbox, payments FROM jobs;
+REVOKE EXECUTE ON FUNCTION work.desk_faults, ledger.sealed_text, ledger.sealed_json, audit.sealed_text, loans.claim_outstanding,
+  loans.plan_hash, loans.days_past_due, loans.accrued_share, loans.deal_obstacle, loans.untold, payments.faults,
+  payments.recharge_faults FROM jobs;
+GRANT SELECT ON ledger.day_close, registry.calendar_version, registry.calendar, work.adjustment_daily, work.break_event,
+  work.write_off_limit, work.break_transition, work.recon_sign_off TO jobs;
+
+-- What each verification found, by the night (since the newest anchor) and by the command (all, or since a block).
+CREATE TABLE run.ledger_verification (
+  verification_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  began_at timestamptz NOT NULL,
+  ended_at timestamptz NOT NULL CHECK (ended_at >= began_at),
+  since_block bigint NOT NULL CHECK (since_block >= 0), -- 0: the whole ledger
+  blocks bigint NOT NULL,
+  movements bigint NOT NULL,
+  head text,
+  faults int NOT NULL CHECK (faults >= 0),
+  first_fault text CHECK ((first_fault IS NULL) = (faults = 0))
+);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON run.ledger_verification
+  FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
+GRANT SELECT, INSERT ON run.ledger_verification TO jobs;
+GRANT SELECT ON run.ledger_verification TO reader;
