@@ -23,7 +23,7 @@ keep() {
   echo "made secrets/$1"
 }
 
-for name in pg_superuser pg_migrator pg_service pg_jobs pg_reader pg_catalog pg_web pg_airflow connect_token api_admin_key second_factor_key; do
+for name in pg_superuser pg_migrator pg_service pg_jobs pg_verifier pg_reader pg_catalog pg_web pg_airflow connect_token api_admin_key second_factor_key; do
   keep "${name}" "$(random 24)"
 done
 keep airflow_jwt "$(random 64)"

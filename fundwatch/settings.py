@@ -17,7 +17,7 @@ from domain.errors import ServiceMissing, WrongUse
 
 PROJECT = Path(__file__).resolve().parent.parent
 DATABASE = "fundwatch"
-ROLES = ("migrator", "service", "jobs", "reader", "catalog", "web")
+ROLES = ("migrator", "service", "jobs", "verifier", "reader", "catalog", "web")
 LIMITS = ("par30", "par90", "overdue_rate", "top10", "old_breaks")
 
 

@@ -62,11 +62,17 @@ def keep(database: _Database, run_id: int, kept: Kept) -> None:
     )
 
 
+def kept_by(database: _Database, run_id: int) -> Kept | None:
+    """The calendar that a run kept as its input; None for a run that keeps none."""
+    row = database.execute("select calendar_id, version, content from run.calendar where run_id = %s", [run_id]).fetchone()
+    return Kept(*row) if row else None
+
+
 def of_run(settings: Settings, run_id: int) -> Calendar:
     """The calendar that a run reads; the packaged one for a run that keeps none."""
     with connection(settings) as database:
-        row = database.execute("select content from run.calendar where run_id = %s", [run_id]).fetchone()
-    return Calendar.parse(row[0]) if row else Calendar.of(settings.calendar)
+        kept = kept_by(database, run_id)
+    return kept.calendar if kept else Calendar.of(settings.calendar)
 
 
 def told(database: _Database, run_id: int) -> dict[str, Any] | None:

@@ -189,8 +189,13 @@ def _tables(measures: Iterable[Any]) -> set[str]:
 
 
 def _due_on(pack: Pack, source: Publication) -> str | None:
-    """The last working day on which the report is in time; None where the calendar does not reach."""
+    """The last working day on which the report is in time; None where the calendar does not reach.
+
+    By the version in force that the run kept; by the packaged calendar when it kept none, or another country's.
+    """
+    kept = source.calendar
     try:
-        return Calendar.of(pack.calendar).add_working_days(source.business_date, pack.parameters["due_working_days"]).isoformat()
+        calendar = kept.calendar if kept and kept.calendar_id == pack.calendar else Calendar.of(pack.calendar)
+        return calendar.add_working_days(source.business_date, pack.parameters["due_working_days"]).isoformat()
     except (BadInput, KeyError):
         return None

@@ -10,7 +10,8 @@ from typing import Any
 
 from domain.errors import BadInput
 from fundwatch.settings import Settings
-from lake import reader
+from lake import calendars, reader
+from lake.calendars import Kept
 from lake.postgres import connection
 
 _PERIOD = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
@@ -37,7 +38,8 @@ class Publication:
 
     `zone` is the bank's time zone, `previous` the month before, None when nothing of it was published, `waived_files` what the
     month's dates were declared complete without: ``{business_date, sender_id, file_kind}``; `ledger_head` the head of
-    the ledger's chain as the run verified it, ``{block_no, hash, ledger_no}``, None when it did not look.
+    the ledger's chain as the run verified it, ``{block_no, hash, ledger_no}``, None when it did not look; `calendar` is the one
+    that the run read, None when it kept none.
     """
 
     platform_id: str
@@ -51,6 +53,7 @@ class Publication:
     previous: PreviousMonth | None = None
     waived_files: tuple[dict[str, str], ...] = ()
     ledger_head: dict[str, Any] | None = None
+    calendar: Kept | None = None
 
 
 def month_end(period: str) -> date:
@@ -87,9 +90,10 @@ def publication(settings: Settings, platform_id: str, period: str, pack_id: str 
         previous = _previous_month(database, platform_id, day, found[1], pack_id)
         waived = _waived_files(database, platform_id, day, found[1])
         head = _ledger_head(database, found[1])
+        calendar = calendars.kept_by(database, found[1])
     version, run_id, known_as_of, ledger_no_to, code_version = found
-    zone = settings.zone.key
-    return Publication(platform_id, day, version, run_id, known_as_of, ledger_no_to, code_version, zone, previous, waived, head)
+    about = (version, run_id, known_as_of, ledger_no_to, code_version, settings.zone.key)
+    return Publication(platform_id, day, *about, previous, waived, head, calendar)
 
 
 def _ledger_head(database: Any, run_id: int) -> dict[str, Any] | None:

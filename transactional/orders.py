@@ -13,7 +13,7 @@ from starlette.responses import Response
 from domain.money import MINOR_DIGITS
 from domain.vocabulary import CONFIRMED_ORDERS, ORDERS_OF_THE_BANK
 from transactional.batch import Submission, of_bulk, of_order
-from transactional.bodies import MOVEMENTS_MAX, Bulk, Order, check_names, check_texts, parse
+from transactional.bodies import MOVEMENTS_MAX, Bulk, Order, check_names, check_texts, differing_fields, parse
 from transactional.idempotent import checked_key, is_dry_run
 from transactional.keys import EVERY_PLATFORM, covers
 from transactional.late_effects import post_by_rule
@@ -24,6 +24,8 @@ from transactional.service import Service, read_body, scope_for, service_of
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
 ORDER_BYTES_MAX = 4 * 1024 * 1024
 BULK_BYTES_MAX = 8 * 1024 * 1024
+# refusals by rules that came after orders they refuse: a replay is answered as it was
+RULES_OF_ENTRY = frozenset({"ORDER_OF_THE_BANK", "CONFIRMATION_NEEDED"})
 FIRST_TIME, LAST_TIME = datetime(1970, 1, 2, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
@@ -55,8 +57,12 @@ async def answer_order(service: Service, asked: Asked, raw: bytes) -> tuple[int,
     order = parse(Order, raw)
     check_texts((order,), is_bulk=False)
     check_names(raw)
-    _check(scope, order, "")
-    return await _post(service, asked.is_dry_run, of_order(scope, key, order))
+    submission = of_order(scope, key, order)
+    try:
+        _check(scope, order, "")
+    except Problem as refused:
+        return await _first_answer(service, submission, refused)
+    return await _post(service, asked.is_dry_run, submission)
 
 
 async def answer_bulk(service: Service, asked: Asked, raw: bytes) -> tuple[int, str, dict[str, str]]:
@@ -65,13 +71,17 @@ async def answer_bulk(service: Service, asked: Asked, raw: bytes) -> tuple[int, 
     bulk = parse(Bulk, raw)
     check_texts(bulk.orders, is_bulk=True)
     check_names(raw)
-    for index, order in enumerate(bulk.orders):
-        _check(scope, order, f"orders[{index}].")
-    if sum(len(order.movements) for order in bulk.orders) > MOVEMENTS_MAX:
-        raise Problem("BODY_TOO_LARGE", f"a call carries at most {MOVEMENTS_MAX} movements")
     if bulk.atomic is True:  # said or not, it is the same call
         bulk = msgspec.structs.replace(bulk, atomic=msgspec.UNSET)
-    return await _post(service, asked.is_dry_run, of_bulk(scope, key, bulk))
+    submission = of_bulk(scope, key, bulk)
+    try:
+        for index, order in enumerate(bulk.orders):
+            _check(scope, order, f"orders[{index}].")
+    except Problem as refused:
+        return await _first_answer(service, submission, refused)
+    if sum(len(order.movements) for order in bulk.orders) > MOVEMENTS_MAX:
+        raise Problem("BODY_TOO_LARGE", f"a call carries at most {MOVEMENTS_MAX} movements")
+    return await _post(service, asked.is_dry_run, submission)
 
 
 def _asked(request: Request) -> Asked:
@@ -101,6 +111,22 @@ def _check(scope: str, order: Order, where: str) -> None:
     for index, hold in enumerate(order.place_holds):
         if hold.expires_at is not msgspec.UNSET and not FIRST_TIME <= hold.expires_at < LAST_TIME:
             raise Problem("BODY_INVALID", "expires_at is out of range", field=f"{where}place_holds[{index}].expires_at")
+
+
+async def _first_answer(service: Service, submission: Submission, refused: Problem) -> tuple[int, str, dict[str, str]]:
+    """What was answered under this key before a rule of who may enter what refused it; else that refusal."""
+    if refused.code not in RULES_OF_ENTRY:
+        raise refused
+    stored = await service.pool.fetchrow(
+        "SELECT body, answer, status FROM api.answer WHERE scope = $1 AND endpoint = $2 AND idempotency_key = $3",
+        *(submission.scope, submission.endpoint, submission.key),
+    )
+    if stored is None:
+        raise refused
+    if stored["body"] != submission.body.decode():
+        fields = differing_fields(msgspec.json.decode(stored["body"]), msgspec.json.decode(submission.body))
+        raise Problem("IDEMPOTENCY_KEY_REUSED", f"these fields differ from the first body: {', '.join(fields)}", fields=fields)
+    return stored["status"], stored["answer"], {"Idempotency-Replayed": "true"}
 
 
 async def _post(service: Service, rehearses: bool, submission: Submission) -> tuple[int, str, dict[str, str]]:

@@ -53,7 +53,7 @@ _RECHARGES = Listing(
             "backroll_order_id",
             "expires_at",
         ),
-        *("recorded_at", "decided_at", "backrolled_at"),
+        *("recorded_at", "decided_at", "backrolled_at", "is_late"),
     ),
     "SELECT * FROM payments.recharge_state",
     (("platform_id", str), ("request_no", str)),
@@ -136,7 +136,10 @@ async def submit(request: Request) -> Response:
 
 @router.post("/{request_no}/outcome", status_code=201, openapi_extra=writing(Outcome))
 async def tell(request: Request, request_no: str) -> Response:
-    """Paid: the money is on the account, once. Told again in the same words, the first answer; for the bank's own systems."""
+    """Paid: the money is on the account, once. Told again in the same words, the first answer; for the bank's own systems.
+
+    Money that comes after the recharge EXPIRED is the customer's all the same (a B12 otherwise): PAID, with `is_late`.
+    """
     scope = await _bank(request)
     body = decode(Outcome, await read_body(request))
     if body.outcome == "PAID" and (body.paycom_order_no is None or body.amount_minor is None or body.reason is not None):

@@ -1,4 +1,4 @@
-"""The sealer: gapless ledger numbers, the hash chains of movements and changes, outside the hot path (architecture 6.5)."""
+"""The sealer: gapless ledger numbers, hash chains of movements, holds and changes, outside the hot path (architecture 6.5)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,16 @@ async def seal_changes(pool: Any) -> int:
     return total
 
 
+async def seal_holds(pool: Any) -> int:
+    """Seal every hold event committed so far; returns how many were sealed."""
+    total = 0
+    while sealed := await pool.fetchval("SELECT ledger.seal_holds($1)", BLOCKS_A_CALL_MAX):
+        total += sealed
+    return total
+
+
 class Sealer:
-    """Seals what comes, again and again; `window_s` is for how long a movement may be without its ledger number at most."""
+    """Seals what comes, again and again; `window_s` is for how long a movement or hold may be in no block at most."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
@@ -33,7 +41,7 @@ class Sealer:
 
     @property
     def window_s(self) -> float:
-        """Seconds since everything committed by then was sealed: no movement older than that waits."""
+        """Seconds since everything committed by then was sealed: no movement or hold older than that waits."""
         return time.monotonic() - self._caught_up_at
 
     async def seal_forever(self) -> None:
@@ -48,8 +56,10 @@ class Sealer:
 
     async def _turn(self) -> None:
         """Seal until a call found less than it may take: then all that was committed before that call is sealed."""
+        holds_from = time.monotonic()
+        await seal_holds(self._pool)
         sealed = BLOCKS_A_CALL_MAX * MOVEMENTS_A_BLOCK
         while sealed >= BLOCKS_A_CALL_MAX * MOVEMENTS_A_BLOCK:
             began = time.monotonic()
             sealed = await self._pool.fetchval("SELECT ledger.seal_pending($1)", BLOCKS_A_CALL_MAX)
-        self._caught_up_at = began
+        self._caught_up_at = min(began, holds_from)

@@ -34,6 +34,13 @@ DESK_CHECKS = (
         "SELECT row_name, what FROM payments.recharge_faults()",
         "payments.recharge_outcome",
     ),
+    Check(
+        "deliveries say what the outbox does and end as their tries did",
+        "SELECT row_name, what FROM outside.delivery_faults('-infinity')",
+        "outside.notice_time",
+        # what was settled long ago was looked at when it was
+        since="SELECT row_name, what FROM outside.delivery_faults(now() - interval '2 days')",
+    ),
 )
 CONNECTIONS = 2
 CONNECT_TIMEOUT_S = 10

@@ -1,8 +1,8 @@
 """Anchors: what the ledger looked like, kept outside the database, so that rows rewritten or cut off later are noticed.
 
 One file a database, ``FUNDWATCH_HOME/anchors/DATABASE.jsonl``, one line an anchor, each with the hash of the line before it. An
-anchor holds the heads of both hash chains (movements, audited changes) and, for every append-only table that no chain binds,
-digests of the rows that came since the anchor before: 250 rows a digest, over the columns that the table had then. Tables that
+anchor holds the heads of the chains (movements, holds, changes) and, for every append-only table that no chain binds, digests of
+the rows that came since the anchor before: 250 rows a digest, over the columns that the table had then. Tables that
 only migrations write are digested whole and compared while the schema is the same.
 """
 
@@ -27,7 +27,7 @@ from transactional.verify_checks import Check
 
 ROWS_A_DIGEST = 250
 PATIENCE_S, PAUSE_S = 60.0, 0.02
-SCHEMAS = ("audit", "ledger", "loans", "outbox", "payments", "registry", "work")
+SCHEMAS = ("audit", "files", "ledger", "limits", "loans", "outbox", "outside", "payments", "registry", "work")
 # append-only by grants, without a trigger
 WITHOUT_TRIGGER = ("registry.platform", "registry.account", "registry.payment_company_platform", "api.answer")
 # the chains bind these, or `verify_checks` computes every column of them anew
@@ -38,6 +38,7 @@ PROVED = (
     "ledger.seal_block",
     "ledger.day_balance",
     "ledger.hold_to_expire",
+    "ledger.hold_block",
     "audit.change",
 )
 # only migrations write them
@@ -46,6 +47,10 @@ WHOLE = (
     "registry.account_role",
     "ledger.allowed_movement",
     "ledger.allowed_order",
+    "loans.allowed_status",
+    "loans.told",
+    "registry.allowed_status",
+    "registry.subject",
     "work.kind",
     "work.adjustment_reason",
     "work.adjustment_transition",
@@ -56,8 +61,11 @@ MOVING = {"ledger.clock": ("now_at",)}
 # numbered in the order of their commits, though not by an identity column
 NUMBERED = {"ledger.trade_order": "order_id", "audit.block": "block_no"}
 # times of the machine, not of the service's clock
-MACHINE_TIMES = ("answered_at", "sealed_at")
-TIMES = ("recorded_at", "decided_at", "answered_at", "closed_at", "requested_at", "issued_at", "assigned_at", "proposed_at", "at")
+MACHINE_TIMES = ("answered_at", "noticed_at", "sealed_at")
+TIMES = (
+    *("recorded_at", "decided_at", "answered_at", "closed_at", "requested_at", "issued_at", "assigned_at", "proposed_at", "at"),
+    "noticed_at",
+)
 
 _TABLES = """
 SELECT format('%%s.%%s', n.nspname, c.relname) AS name,
@@ -103,6 +111,9 @@ class Anchor:
     audit_block_no: int
     audit_hash: str | None
     ranges: tuple[Range, ...]
+    # the chain over holds; lines of before it have none
+    hold_block_no: int = 0
+    hold_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +203,7 @@ def last_block_fault(connection: psycopg.Connection, kept: Sequence[Anchor]) -> 
     schemas = (
         ("ledger.seal_block", [(a.block_no, a.hash) for a in kept]),
         ("audit.block", [(a.audit_block_no, a.audit_hash) for a in kept]),
+        ("ledger.hold_block", [(a.hold_block_no, a.hold_hash) for a in kept]),
     )
     for table, heads in schemas:
         wanted = [(number, digest) for number, digest in heads if number and digest]
@@ -239,8 +251,10 @@ def _anchor(connection: psycopg.Connection, kept: Sequence[Anchor]) -> Anchor:
                 Range(table, tuple(columns), by, after, end, sum(row[3] for row in rows), tuple(row[2] for row in rows))
             )
         (block_no, head), (audit_no, audit_head) = _head(connection, "ledger.seal_block"), _head(connection, "audit.block")
+        there = connection.execute("SELECT to_regclass('ledger.hold_block') IS NOT NULL").fetchone()
+        holds = _head(connection, "ledger.hold_block") if there == (True,) else (0, None)
         now = datetime.now(UTC).isoformat()
-        return Anchor(now, clock, _schema(connection), block_no, head, audit_no, audit_head, tuple(ranges))
+        return Anchor(now, clock, _schema(connection), block_no, head, audit_no, audit_head, tuple(ranges), *holds)
 
 
 def _head(connection: psycopg.Connection, table: str) -> tuple[int, str | None]:

@@ -27,7 +27,7 @@ class Check:
 
     name: str
     query: str
-    # a table that older schemas do not have
+    # a table (or index) that older schemas do not have
     needs: str = "ledger.movement"
     # other text of the same check when it begins behind a block; None: the same text serves
     since: str | None = None
@@ -343,6 +343,22 @@ WHERE (x.debit, x.credit, x.last_version, e.balance_after_minor, e.balance_after
      b.debit_minor)
 ORDER BY 1"""
 
+# A block of holds is the rows between its last event and that of the block before: a row more, less or changed is another hash.
+_HOLD_CHAIN = r"""
+WITH linked AS (
+  SELECT b.*, lag(b.last_hold_event_id, 1, 0::bigint) OVER w AS after, lag(b.hash, 1, '\x'::bytea) OVER w AS before,
+         row_number() OVER w AS place
+  FROM ledger.hold_block b WINDOW w AS (ORDER BY b.block_no))
+SELECT format('block %s of holds (hold events %s to %s)', l.block_no, l.after + 1, l.last_hold_event_id),
+       'its hash does not bind these events and orders, or it does not follow the block before it'
+FROM (SELECT * FROM linked l WHERE {since}) l CROSS JOIN LATERAL (
+  SELECT max(f.hold_event_id) AS last,
+         sha256(l.before || convert_to(string_agg(f::text, E'\n' ORDER BY f.hold_event_id), 'UTF8')) AS hash
+  FROM ledger.hold_full f WHERE f.hold_event_id > l.after AND f.hold_event_id <= l.last_hold_event_id) walked
+WHERE (l.block_no, l.previous_hash, l.last_hold_event_id, l.hash) IS DISTINCT FROM (l.place, l.before, walked.last, walked.hash)
+ORDER BY l.block_no"""
+_HOLDS_SINCE = "l.last_hold_event_id >= (SELECT min(h.hold_event_id) FROM ledger.hold_event h WHERE h.order_id > :order_id)"
+
 # the dearest first: two connections take them in this order
 CHECKS = (
     Check("movement belongs to its order and is allowed", _MOVEMENT, by_range=True),
@@ -358,6 +374,10 @@ CHECKS = (
     Check("the chain of changes holds", _CHANGES, "audit.change"),
     Check("approvals are what was audited", _APPROVALS, "work.approval_state"),
     Check("a hold is placed once and ends within itself", _HOLD),
+    Check(
+        *("the chain of holds holds", _HOLD_CHAIN.replace("{since}", "true"), "ledger.hold_block"),
+        since=_HOLD_CHAIN.replace("{since}", _HOLDS_SINCE),
+    ),
     Check("an order moves only what its type may", _ORDER_LAW, "ledger.allowed_order", by_range=True),
     Check("holds that wait to expire follow from hold events", _EXPIRIES, "ledger.hold_to_expire"),
     Check("an account's state is the newest of its history", _STATE, "ledger.account_state"),

@@ -6,7 +6,7 @@ set -euo pipefail
 export SECRETS=${SECRETS:-/run/secrets}
 run_sql() { psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres; }
 
-for role in migrator service jobs reader catalog web airflow; do
+for role in migrator service jobs verifier reader catalog web airflow; do
   export ROLE=${role}
   test -s "${SECRETS}/pg_${ROLE}" || { echo "no password in ${SECRETS}/pg_${ROLE}" >&2; exit 1; }
   run_sql <<'SQL'
@@ -22,7 +22,7 @@ GRANT catalog TO migrator;
 
 CREATE DATABASE fundwatch OWNER migrator TEMPLATE template0;
 REVOKE ALL ON DATABASE fundwatch FROM PUBLIC;
-GRANT CONNECT, TEMPORARY ON DATABASE fundwatch TO migrator, service, jobs, reader, catalog, web;
+GRANT CONNECT, TEMPORARY ON DATABASE fundwatch TO migrator, service, jobs, verifier, reader, catalog, web;
 
 CREATE DATABASE airflow OWNER airflow TEMPLATE template0;
 REVOKE ALL ON DATABASE airflow FROM PUBLIC;

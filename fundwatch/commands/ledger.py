@@ -28,32 +28,22 @@ def verify(
 ) -> None:
     """Recompute entries, balances, holds and the hash chains from the movements, compare them with the anchors kept before.
 
-    Exit code 10 when a row is at fault; a clean ledger leaves an anchor in FUNDWATCH_HOME/anchors.
+    Exit code 10 when a row is at fault; a clean ledger leaves an anchor in FUNDWATCH_HOME/anchors. `fundwatch status` shows the
+    newest verification.
     """
     from dataclasses import asdict
 
     from domain.errors import CheckFailed, WrongUse
+    from fundwatch.ledger_check import examined
     from fundwatch.output import emit
     from fundwatch.settings import load
-    from transactional.verify import newest_anchored_block
-    from transactional.verify import verify as check
-    from transactional.verify_anchors import Anchors
 
-    settings = load()
-    # every schema is read, also what the service may only append to; the session is read-only
-    url, anchors = settings.database_url("migrator"), Anchors(settings.home / "anchors")
-    if since == "anchor":
-        first = newest_anchored_block(url, anchors)
-    elif since.isascii() and since.isdigit():
-        first = int(since)
-    else:
+    if since != "anchor" and not (since.isascii() and since.isdigit()):
         raise WrongUse(f"--since is the number of a block, or the word anchor, not {since!r}")
-    verdict = check(url, anchors, first)
+    verdict = examined(load(), None if since == "anchor" else int(since), anchor)
     emit({"ok": not verdict.faults, **asdict(verdict)}, json, _show)
     if verdict.faults:
         raise CheckFailed(f"the ledger has faults, the first in {verdict.faults[0].row}: {verdict.faults[0].what}")
-    if anchor:
-        anchors.keep(url)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def status(as_json: Json = False) -> None:
-        """Service, state, pid, address, memory, since."""
+        """Service, state, pid, address, memory, since; how far the ledger is sealed, and when it was verified."""
         from fundwatch.services import local
         from fundwatch.settings import load
 
@@ -72,7 +72,9 @@ def register(app: typer.Typer) -> None:
         )
         addresses = [str(one["address"]) for one in services if one["service"] == "api" and one["state"] == "running"]
         ledger = _ledger(addresses[0] if addresses else None)
-        emit({"home": str(settings.home), "services": services, "ledger": ledger, "deliveries": deliveries}, as_json, _table)
+        verifications = _verifications(settings)
+        told = {"services": services, "ledger": ledger, "verifications": verifications, "deliveries": deliveries}
+        emit({"home": str(settings.home), **told}, as_json, _table)
 
 
 def _ledger(address: str | None) -> dict[str, Any] | None:
@@ -86,6 +88,19 @@ def _ledger(address: str | None) -> dict[str, Any] | None:
         return dict(answer.raise_for_status().json())
     except httpx2.HTTPError:
         return None
+
+
+def _verifications(settings: Settings) -> dict[str, Any]:
+    """The newest verification of all the ledger and since an anchor; nothing when there is none or no database to ask."""
+    import psycopg
+
+    from domain.errors import ServiceMissing
+    from fundwatch.ledger_check import newest_verifications
+
+    try:
+        return dict(newest_verifications(settings))
+    except (ServiceMissing, psycopg.Error):  # not migrated yet
+        return {}
 
 
 def _deliveries(settings: Settings) -> list[dict[str, Any]]:
@@ -121,6 +136,10 @@ def _table(result: dict[str, Any]) -> None:
         console.print(seal.format(**result["ledger"]))
         live = "live reconciliation: {platforms} platforms tell, {waiting} lines wait, {breaks} are breaks, {lag_s} s behind"
         console.print(live.format(**result["ledger"]["live"]))
+    for name, words in (("full", "verified in full"), ("since_anchor", "verified since an anchor")):
+        if (last := result["verifications"].get(name)) is not None:
+            verdict = "clean" if last["faults"] == 0 else f"{last['faults']} faults, the first in {last['first_fault']}"
+            console.print(f"ledger: {words} {last['ended_at'][:16]}Z, {last['movements']} movements: {verdict}")
     for one in result["deliveries"]:
         console.print(
             f"to {one['target']}: {one['pending']} wait, the oldest for {one['oldest_age_s']} s; {one['dead']} are dead"

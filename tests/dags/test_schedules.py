@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from conftest import StandIn
 
 PROJECT = Path(__file__).resolve().parents[2]
-DAGS = {"fundwatch_nightly", "fundwatch_monthly", "fundwatch_model", "fundwatch_retention", "fundwatch_controls"}
+DAGS = {
+    "fundwatch_nightly",
+    "fundwatch_monthly",
+    "fundwatch_model",
+    "fundwatch_retention",
+    "fundwatch_verify",
+    "fundwatch_controls",
+}
 ZONE = "Asia/Shanghai"
 
 
@@ -41,6 +48,7 @@ def test_schedules_are_plain_cron_in_the_banks_zone_and_the_start_of_the_night_i
         "monthly": "30 6 * * *",
         "model": "0 12 2 * *",
         "retention": "0 12 * * 0",
+        "verify": "0 14 * * 0",
         "controls": "*/10 * * * *",
     }
     assert {dag["zone"] for dag in dags.values()} == {"Europe/Vilnius"}
@@ -57,7 +65,7 @@ def test_nights_catch_up_from_the_first_business_date_to_the_last(parsed: Callab
     assert (nightly["start"], nightly["end"]) == ("2025-09-28T17:30:00+00:00", "2025-09-30T17:30:00+00:00")
     assert dags["fundwatch_monthly"]["catchup"] is True
     assert dags["fundwatch_monthly"]["start"] == "2026-11-04T16:00:00+00:00"
-    assert not any(dags[f"fundwatch_{name}"]["catchup"] for name in ("model", "retention", "controls"))
+    assert not any(dags[f"fundwatch_{name}"]["catchup"] for name in ("model", "retention", "verify", "controls"))
 
 
 def test_without_a_first_business_date_no_night_is_planned_and_without_a_birthday_nothing_catches_up(
@@ -74,6 +82,7 @@ def test_without_a_first_business_date_no_night_is_planned_and_without_a_birthda
         ("fundwatch_monthly", "report monthly --on 2026-09-07 --json"),
         ("fundwatch_model", "model train --to 2026-09-07 --json"),
         ("fundwatch_retention", "retention apply --json"),
+        ("fundwatch_verify", "ledger verify --json"),
         ("fundwatch_controls", "control run-approved --json"),
     ],
 )

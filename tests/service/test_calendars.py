@@ -10,7 +10,11 @@ import pytest
 
 from domain.calendars import Calendar
 from domain.errors import BadInput
+from domain.packs import Pack
 from fundwatch import monthly
+from lake import calendars as kept_by_runs
+from reports.figures import _due_on
+from reports.published import publication
 from transactional import calendars
 
 NEXT_YEAR: dict[str, Any] = {
@@ -192,6 +196,19 @@ def test_pages_reports_and_dormancy_count_by_the_version_in_force(api: Any, data
     told = {day: monthly.reports_on(database.settings, date(2027, 1, day), lambda _: None) for day in (7, 8)}
     assert (told[7].get("skipped"), told[8].get("period")) == (True, "2026-12")  # the first, a Friday, is off
     at(api, "2027-01-11T10:00:00+08:00")
+    with psycopg.connect(api.admin_url) as connection:
+        connection.execute(
+            """INSERT INTO run.run (run_id, first_date, last_date, ledger_no_to, packs, code_version, state, opened_at)
+               SELECT n, '2026-12-31', '2026-12-31', 0, '[]', 'x', 'PUBLISHED', now() FROM generate_series(1, 2) n"""
+        )
+        kept_by_runs.keep(connection, 2, kept_by_runs.in_force(connection, "CN"))
+    due = []
+    for run_id in (1, 2):
+        with psycopg.connect(api.admin_url) as connection:
+            published = ("2026-12-31", "P01", run_id, run_id)
+            connection.execute("INSERT INTO run.published VALUES (%s, %s, %s, %s, 'COMPLETE', NULL, now())", published)
+        due.append(_due_on(Pack.of("CN_2017"), publication(database.settings, "P01", "2026-12")))
+    assert due == [None, "2027-01-08"]  # the packaged calendar ends with 2026; 2027-01-01 is a holiday of the version in force
     body = {"platform_id": "P01", "limit": 1}
     headers = {**api.staff("ann", "officer"), "Idempotency-Key": "dormant"}
     assert api.client.post("/v1/dormancy-proposals", json=body, headers=headers).status_code == 201

@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -24,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from transactional.verify import verify
 
-STEPS_AT_LEAST, EXAMPLES, RULES_AN_EXAMPLE, BULK_MAX, CLIENTS = 20_000, 22, 30, 900, 6
+STEPS_AT_LEAST, EXAMPLES, RULES_AN_EXAMPLE, BULK_MAX, CLIENTS = 20_000, 22, 30, 600, 6
 CHANNEL, PAYOUT, START = "P01-X-CHANNEL-PC01", "P01-X-WITHDRAWAL", datetime(2026, 8, 1, 2, 0, tzinfo=UTC)
 CONTENT = (
     "api.answer",
@@ -34,12 +35,27 @@ CONTENT = (
     "ledger.hold_event",
     "ledger.movement",
     "ledger.trade_order",
+    "payments.recharge",
+    "payments.recharge_backroll",
+    "payments.recharge_outcome",
 )
 KINDS = ("recharge", "withdraw", "transfer", "hold", "void", "partial post", "reverse")
 numbers, steps = count(1), Counter[str]()
 
 Legs = list[tuple[str, str, str, int]]
 Holds = list[tuple[str, str, int]]
+
+
+@dataclass
+class Recharge:
+    """An announced recharge: `told` are the words that decided it."""
+
+    account: str
+    amount: int
+    fee: int
+    expires_at: datetime
+    told: tuple[str, str] | None = None
+    is_back: bool = False
 
 
 class Model:
@@ -53,6 +69,7 @@ class Model:
         self.holds: dict[str, tuple[str, int]] = {}
         self.orders: dict[str, Legs] = {}
         self.reversed: set[str] = set()
+        self.recharges: dict[str, Recharge] = {}
         # (account, effective, recorded, amount) of money, (account, recorded, amount) of holds
         self.moved: list[tuple[str, datetime, datetime, int]] = []
         self.held_since: list[tuple[str, datetime, int]] = []
@@ -115,6 +132,38 @@ class Model:
         elif legs and not ends:
             self.orders[body["request_no"]] = legs
         return None
+
+    def tell(self, number: str, outcome: str, amount: int, pay_no: str, now: datetime) -> str | None:
+        """The code that refuses what the payment company tells of a recharge; None when it is taken, and then it is."""
+        recharge = self.recharges[number]
+        if outcome == "PAID" and amount != recharge.amount:
+            return "AMOUNT_DIFFERS"
+        if recharge.told == (outcome, pay_no):
+            return None
+        if recharge.told is not None or (outcome == "FAILED" and recharge.expires_at <= now):
+            return "STATE_CONFLICT"
+        recharge.told = (outcome, pay_no)
+        if outcome == "PAID":
+            self.post(recharge, now, 1)
+        return None
+
+    def take_back(self, number: str, now: datetime) -> str | None:
+        """The code that refuses to take a recharge back; None when it is taken back."""
+        recharge = self.recharges[number]
+        if recharge.told is None or recharge.told[0] == "FAILED" or recharge.is_back:
+            return "STATE_CONFLICT"
+        after = self.balance[recharge.account] - recharge.amount + recharge.fee
+        if after < self.held(recharge.account) or self.balance[self.income] < recharge.fee:
+            return "INSUFFICIENT_FUNDS"
+        recharge.is_back = True
+        self.post(recharge, now, -1)
+        return None
+
+    def post(self, recharge: Recharge, now: datetime, sign: int) -> None:
+        """Money of a recharge in (1) or back (-1), with its fee."""
+        for account, amount in ((recharge.account, recharge.amount - recharge.fee), (self.income, recharge.fee)):
+            self.balance[account] += sign * amount
+            self.moved.append((account, now, now, sign * amount))
 
     def order(self, dice: random.Random, kind: str, now: datetime, known: Sequence[str] | None = None) -> dict[str, Any] | None:
         """Body of an order of a kind, good or bad as it happens; None when there is nothing to do it to.
@@ -278,6 +327,48 @@ class LedgerMachine(RuleBasedStateMachine):
         possible = model.copy().judge(body, self.now) is None
         return [body | {"request_no": f"S-{next(numbers)}"} for _ in range(CLIENTS)], int(possible)
 
+    @rule(seed=st.integers(0, 2**32), turns=st.integers(6, 16))
+    def pay_in(self, seed: int, turns: int) -> None:
+        """Recharges are announced, paid in time or late, failed, told again or otherwise, and taken back."""
+        dice = random.Random(seed)
+        for _ in range(turns):
+            if len(self.model.recharges) < 3 or dice.random() < 0.3:
+                self._announce(dice)
+                continue
+            number = dice.choice(list(self.model.recharges))
+            recharge, before = self.model.recharges[number], self._content() if next(numbers) % 4 == 0 else None
+            if dice.random() < 0.3:
+                code = self.model.take_back(number, self.now)
+                answer = self._ask(f"/{number}/backroll", {"reason": "charged back"})
+                steps["recharge taken back" if code is None else f"taking back refused {code}"] += 1
+            else:
+                told = recharge.told if recharge.told and dice.random() < 0.5 else None
+                outcome, pay_no = told or (dice.choice(["PAID", "PAID", "FAILED"]), f"PAY-{next(numbers)}")
+                amount = recharge.amount + (dice.random() < 0.1)
+                is_late, is_new = recharge.expires_at <= self.now, recharge.told is None
+                code = self.model.tell(number, outcome, amount, pay_no, self.now)
+                more = {"amount_minor": amount} if outcome == "PAID" else {"reason": "51: no money"}
+                answer = self._ask(f"/{number}/outcome", {"outcome": outcome, "paycom_order_no": pay_no, **more})
+                word = f"told refused {code}" if code else f"told {outcome}{' late' * is_late}" if is_new else "told again"
+                steps[f"recharge {word}"] += 1
+            assert answer.json().get("code") == code, (answer.text, recharge, self.now)
+            assert code is None or before is None or self._content() == before
+
+    def _announce(self, dice: random.Random) -> None:
+        number, amount, fee = f"RC-{next(numbers)}", dice.randint(3, 200), dice.randint(0, 3)
+        recharge = Recharge(dice.choice(self.model.lenders), amount, fee, self.now)
+        expires_in_s = dice.choice([60, 24 * 3600])
+        body = {"request_no": number, "account": recharge.account, "paycom_id": "PC01", "channel": "WEB", "amount_minor": amount}
+        body |= {"fee_minor": fee, "fee_account": self.model.income} if fee else {}
+        answer = self._ask("", body | {"expires_in_s": expires_in_s})
+        assert answer.status_code == 201, answer.text
+        recharge.expires_at += timedelta(seconds=expires_in_s)
+        self.model.recharges[number] = recharge
+        steps["recharge announced"] += 1
+
+    def _ask(self, path: str, body: dict[str, Any]) -> Any:
+        return self.api.post({"platform_id": "P01", **body}, path=f"/v1/recharges{path}")
+
     @rule(minutes=st.integers(1, 500))
     def time_passes(self, minutes: int) -> None:
         """The clock moves on."""
@@ -375,6 +466,15 @@ def test_any_history_is_what_plain_arithmetic_says(api: Any) -> None:
     assert steps.total() >= STEPS_AT_LEAST, steps
     wanted = ("bulk order", "bulk order taken back", "replay", "other body", "burst", "as-of question", "asked again")
     wanted += tuple(f"refused {code}" for code in ("INSUFFICIENT_FUNDS", "HOLD_RELEASED", "HOLD_EXCEEDED", "ALREADY_REVERSED"))
+    wanted += (
+        "recharge announced",
+        "recharge told PAID",
+        "recharge told PAID late",
+        "recharge told FAILED",
+        "recharge told again",
+    )
+    wanted += ("recharge told refused STATE_CONFLICT", "recharge told refused AMOUNT_DIFFERS", "recharge taken back")
+    wanted += ("taking back refused STATE_CONFLICT", "taking back refused INSUFFICIENT_FUNDS")
     assert not [each for each in wanted if not steps[each]], steps
     assert api.rows("SELECT sum(credit_minor - debit_minor) FROM ledger.balance") == [(0,)]
     api.rows("SELECT ledger.seal_pending(1000)")

@@ -127,12 +127,24 @@ def test_a_failed_recharge_moves_nothing_and_says_why(bank: Any) -> None:
     sound(bank)
 
 
-def test_a_recharge_nobody_hears_of_expires_and_is_paid_no_more(bank: Any) -> None:
+def test_money_that_comes_for_an_expired_recharge_is_credited_and_called_late(bank: Any) -> None:
     submit(bank, expires_in_s=60)
+    submit(bank, "RC-2")
     assert bank.client.post("/v1/clock", json={"now": "2026-08-31T02:01:00Z"}).status_code == 200
     assert state(bank) == "EXPIRED"
-    assert tell(bank).json()["code"] == "STATE_CONFLICT"
-    assert balances(bank) == (0, 0, 0)
+    before = content(bank)
+    assert fail(bank).json()["code"] == "STATE_CONFLICT"
+    assert tell(bank, amount_minor=599).json()["code"] == "AMOUNT_DIFFERS"
+    assert content(bank) == before
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: tell(bank), range(4)))
+    assert {answer.status_code for answer in answers} == {201}, answers[0].text
+    assert balances(bank) == (595, 5, -600)
+    assert tell(bank, "RC-2", paycom_order_no="PAY-2").status_code == 201
+    listed = bank.client.get("/v1/recharges", params={"platform_id": "P01", "state": "PAID"}).json()["rows"]
+    assert [(row["request_no"], row["is_late"]) for row in listed] == [("RC-1", True), ("RC-2", False)]
+    assert roll_back(bank).status_code == 201
+    sound(bank)
 
 
 def test_a_recharge_that_the_payment_company_takes_back_is_reversed_with_its_fee_at_most_once(bank: Any) -> None:

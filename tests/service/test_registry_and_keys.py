@@ -144,9 +144,11 @@ def test_health_and_version_need_no_key(api: Any) -> None:
 def test_each_role_reads_and_writes_what_its_work_needs_and_no_more(api: Any, database: Any) -> None:
     allowed = {
         "jobs": ["SELECT * FROM night.movement", "SELECT * FROM ledger.seal_state()", "SELECT ledger.clock_now()",
-                 "SELECT * FROM night.customer", "SELECT * FROM ledger.movement",
+                 "SELECT * FROM night.customer", "SELECT * FROM ledger.day_close", "SELECT * FROM registry.calendar",
                  "DELETE FROM mart.open_item", "UPDATE run.run SET state = 'ABANDONED'"],
         "reader": ["SELECT * FROM mart.current_open_item", "SELECT * FROM run.published", "SELECT name FROM registry.platform"],
+        "verifier": ["SELECT * FROM ledger.movement", "SELECT * FROM api.answer", "SELECT * FROM registry.party",
+                     "SELECT * FROM work.approval", "SELECT * FROM outside.payment_instruction", "SELECT * FROM audit.change"],
         "catalog": ["CREATE TABLE catalog.iceberg_tables (a int)"],
     }  # fmt: skip
     forbidden = {
@@ -154,7 +156,12 @@ def test_each_role_reads_and_writes_what_its_work_needs_and_no_more(api: Any, da
                     "DELETE FROM mart.open_item", "SELECT * FROM mart.score",
                     "UPDATE registry.account SET account_role = 'INVESTOR'"],
         "jobs": ["UPDATE ledger.movement SET amount_minor = 1", "INSERT INTO ledger.balance VALUES (1)", "SELECT * FROM api.key",
+                 "SELECT * FROM ledger.movement", "SELECT * FROM api.answer", "SELECT * FROM registry.party",
+                 "SELECT * FROM work.approval", "SELECT * FROM audit.change", "SELECT * FROM payments.recharge",
                  "SELECT * FROM auth.password", "SELECT ledger.seal_pending(1)", "SELECT payments.put_receipt('{}', 'me')"],
+        "verifier": ["UPDATE ledger.balance SET version = 0", "DELETE FROM audit.change", "SELECT * FROM auth.password",
+                     "INSERT INTO ledger.hold_block VALUES (1, 1, '', '')", "SELECT * FROM api.key",
+                     "CREATE TABLE ledger.x (a int)", "SELECT ledger.seal_holds(1)", "DELETE FROM mart.open_item"],
         "reader": ["SELECT * FROM registry.party", "INSERT INTO run.projected VALUES (1, now())"],
     }  # fmt: skip
     for role, statements in allowed.items():

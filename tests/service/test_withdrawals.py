@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +12,10 @@ import psycopg
 import pytest
 
 from domain.vocabulary import ALLOWED_ORDERS, CONFIRMED_ORDERS, MovementType
+from transactional.batch import batch, encode, of_order
+from transactional.bodies import Order, decode
 from transactional.keys import add_key
+from transactional.posting import POST_EACH
 from transactional.settling import settle_now
 from transactional.verify import verify
 
@@ -215,6 +219,28 @@ def test_a_platform_takes_no_money_out_without_the_customers_second_word(bank: A
     back = bank.order("WITHDRAW_T1", *taken, reverses_request_no="W-1#C")
     assert bank.client.post("/v1/orders", json=back, headers={**key, "Idempotency-Key": "back"}).status_code == 201
     assert balances(bank) == (1_000, 0, 0, 0)
+
+
+def test_a_withdrawal_posted_before_the_rule_hears_its_first_answer_again(bank: Any, database: Any) -> None:
+    key = {"Authorization": f"Bearer {add_key(bank.admin_url, 'P01')}"}
+    order = bank.order("WITHDRAW_T1", ("WITHDRAW", ACCOUNT, PAYABLE, 100))
+    alone = of_order("P01", "before", decode(Order, json.dumps(order).encode()))
+    with psycopg.connect(bank.service_url) as connection:  # as the service did when platforms entered them
+        posted = connection.execute(
+            POST_EACH.replace("answer,", "answer::text,").replace("$1", "%s"), [encode([batch(database.settings, [alone])])]
+        ).fetchone()
+    assert posted is not None
+    assert posted[0] == "posted", posted
+    before = bank.content()
+    headers = {**key, "Idempotency-Key": "before"}
+    for path in ("/v1/orders", "/v1/orders?dry_run=true"):
+        again = bank.client.post(path, json=order, headers=headers)
+        assert (again.status_code, again.text, again.headers["Idempotency-Replayed"]) == (201, posted[1], "true")
+    other = bank.client.post("/v1/orders", json={**order, "currency": "USD"}, headers=headers)
+    assert (other.status_code, other.json()["fields"]) == (409, ["currency"])
+    unknown = bank.client.post("/v1/orders", json=order, headers={**headers, "Idempotency-Key": "new"})
+    assert (unknown.status_code, unknown.json()["code"]) == (403, "CONFIRMATION_NEEDED")
+    assert bank.content() == before
 
 
 def test_every_order_that_pays_a_customer_out_needs_the_second_word() -> None:

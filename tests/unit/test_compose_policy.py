@@ -185,7 +185,7 @@ def test_a_service_gets_the_passwords_of_no_more_roles_than_it_needs(name: str) 
         "operator": set(ROLES),
     }
     passwords = {secret.removeprefix("pg_") for secret in SERVICES[name].get("secrets", []) if secret.startswith("pg_")}
-    assert passwords <= allowed.get(name, {"jobs", "reader", "catalog"})
+    assert passwords <= allowed.get(name, {"jobs", "verifier", "reader", "catalog"})
 
 
 def commands(service: dict[str, Any]) -> list[list[str]]:
