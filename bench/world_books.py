@@ -160,6 +160,8 @@ def ledger_rows(world: World) -> dict[str, list[dict[str, Any]]]:
 
 def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
     """Add rows to an input of the reconciliation; columns that no row has stay null."""
+    if not rows:
+        return
     names = [name for name in TABLES[table].columns if name in rows[0]]
     content = pa.table({name: [row[name] for row in rows] for name in names})
     connection.register("content", content)

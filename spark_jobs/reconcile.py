@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from lake import calendars, store
+from lake import calendars, channel_fees, store
 from lake.steps import StepContext, StepResult
 from lake.tables import TABLES
 from recon.engine import SparkEngine, run_statements
@@ -67,9 +67,8 @@ def scope(context: StepContext, opened: date | None) -> Scope:
     """Dates and clock of a run; the calendar reaches back to the oldest open item."""
     run, settings = context.run, context.settings
     start = min(run.first_date, opened or run.first_date)
-    return Scope(
-        run.run_id, run.first_date, run.last_date, start, settings.zone, calendars.of_run(settings, run.run_id), settings.cutoff
-    )
+    calendar, fee_terms = calendars.of_run(settings, run.run_id), channel_fees.of_run(settings, run)
+    return Scope(run.run_id, run.first_date, run.last_date, start, settings.zone, calendar, settings.cutoff, fee_terms)
 
 
 def records_read(engine: SparkEngine) -> int:
