@@ -27,7 +27,7 @@ INPUTS = (
     "claim_snapshot",
     "loan_snapshot",
 )
-"""Lake tables read for the run's dates; besides them the views `carried` and `match_history` of earlier dates."""
+"""Lake tables read for the run's dates; besides them `carried`, `match_history` and `channel_history` of earlier dates."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def statements(rules: RuleSet, scope: Scope) -> list[Statement]:
         timeline.item_records(),
         timeline.effects(),
         timeline.details(),
+        settlements.batch_candidates(),
         timeline.candidates(),
         timeline.unproven(),
         balances.account_balances(),

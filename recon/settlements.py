@@ -8,6 +8,9 @@ from domain.channel_fees import BILLION, FeeTerm
 from recon.engine import Statement
 from recon.records import quoted
 
+NAMED_MAX = 10
+"""So many orders are named for one batch."""
+
 
 def fee_terms(terms: Sequence[FeeTerm]) -> Statement:
     """View `fee_term`: terms of payment companies by platform and validity; without any it has no row."""
@@ -54,4 +57,28 @@ def scheduled_fees() -> Statement:
         from channel_settlement s
         join fee_term t on t.platform_id = s.platform_id and t.paycom_id = s.sender_id
           and s.settled_on between t.valid_from and t.valid_to""",
+    )
+
+
+def batch_candidates() -> Statement:
+    """View `batch_candidate`: orders of a batch that make up its difference by themselves, named for the item (at most ten)."""
+    columns = "platform_id, currency, settlement_batch_no, channel_order_no, amount_minor, channel_status"
+    return Statement(
+        "batch_candidate",
+        f"""
+        with one as (
+          select item_id, business_date, platform_id, currency, match_key, abs(left_minor - right_minor) as delta_minor
+          from item_day where recon_id = 'R5B' and n_left > 0 and n_right > 0),
+        fitting as (
+          select distinct i.item_id, i.business_date, o.channel_order_no, o.amount_minor
+          from one i
+          join (select {columns} from channel_order union all select {columns} from channel_history) o
+            on o.platform_id = i.platform_id and o.currency = i.currency and o.settlement_batch_no = i.match_key
+            and o.amount_minor = i.delta_minor and o.channel_status = 'SUCCESS'),
+        placed as (
+          select fitting.*, row_number() over (partition by item_id, business_date order by channel_order_no) as place
+          from fitting)
+        select item_id, business_date, array_join(array_sort(array_agg(channel_order_no || ' ('
+            || cast(amount_minor as string) || ')')), '; ') || ': of the batch, and exactly the difference' as label
+        from placed where place <= {NAMED_MAX} group by item_id, business_date""",
     )

@@ -285,7 +285,7 @@ def candidates() -> Statement:
     """View `nearest`: for an item with records on one side, the other side's open record that failed by least.
 
     Same request under another sequence number comes first, then same accounts and amount under another key. An item that is
-    ambiguous (`recon.ambiguity`) names all records that fit it.
+    ambiguous (`recon.ambiguity`) names all records that fit it, a batch the orders that make up its difference.
     """
     return Statement(
         "nearest",
@@ -331,5 +331,7 @@ def candidates() -> Statement:
         union all
         select f.item_id, f.business_date, substring(min(f.label), 2) as label
         from found f left join listed l on l.item_id = f.item_id and l.business_date = f.business_date
-        where l.item_id is null group by f.item_id, f.business_date""",
+        where l.item_id is null group by f.item_id, f.business_date
+        union all
+        select item_id, business_date, label from batch_candidate""",
     )

@@ -16,6 +16,9 @@ from recon.rules import RuleSet, load_rules
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+SETTLED_WITHIN_DAYS = 14
+"""The longest time between the orders of a batch and its settlement, holidays included."""
+
 
 def run(context: StepContext) -> StepResult:
     """Reconcile every date of the run in one pass and write the tables of `recon.outputs.WRITTEN`.
@@ -31,6 +34,7 @@ def run(context: StepContext) -> StepResult:
         earlier = store.published_before(context, "recon_carry", context.run.first_date)
         carried = engine.keep("carried", last_carried(earlier))
         engine.provide("match_history", remembered_matches(context, rules))
+        engine.provide("channel_history", earlier_channel_orders(context))
         run_statements(engine, statements(rules, scope(context, oldest(carried))))
         tables = store.write_all(context, {name: engine.frame(f"out_{name}").select(*TABLES[name].columns) for name in WRITTEN})
         return StepResult(records_read(engine), sum(tables.values()), tables, {"rows": dict(engine.rows), **by_code(context)})
@@ -53,6 +57,15 @@ def remembered_matches(context: StepContext, rules: RuleSet) -> DataFrame:
     since = context.run.first_date - timedelta(days=rules.match_memory_days)
     matches = store.published_before(context, "match_group", context.run.first_date)
     return matches.where(F.col("business_date") >= F.lit(since))
+
+
+def earlier_channel_orders(context: StepContext) -> DataFrame:
+    """Channel orders of published dates whose batch may be settled in this run."""
+    from pyspark.sql import functions as F
+
+    since = context.run.first_date - timedelta(days=SETTLED_WITHIN_DAYS)
+    orders = store.published_before(context, "channel_order", context.run.first_date)
+    return orders.where((F.col("business_date") >= F.lit(since)) & F.col("settlement_batch_no").isNotNull())
 
 
 def oldest(carried: DataFrame) -> date | None:
