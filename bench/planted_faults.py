@@ -22,6 +22,7 @@ from recon.on_duckdb import create_inputs, reconciled
 from recon.pipeline import Scope
 from simulator.answer_key import Finding, compare, expected_findings
 from simulator.bank_day import is_working_day
+from simulator.channel_fee import terms_of
 from simulator.parameters import WorldParameters
 from simulator.world import make_world
 
@@ -44,7 +45,8 @@ def score(parameters: WorldParameters) -> dict[str, Any]:
         for table in list(rows):
             insert(connection, table, rows.pop(table))
         dates = world.parameters.dates
-        scope = Scope(1, dates[0], dates[-1], dates[0], ZoneInfo("Asia/Shanghai"))
+        terms = tuple(terms_of(state.platform_id) for state in world.states)
+        scope = Scope(1, dates[0], dates[-1], dates[0], ZoneInfo("Asia/Shanghai"), fee_terms=terms)
         with reconciled(connection, scope) as views:
             items = connection.execute(
                 f"select distinct opened_code, platform_id, opened_on, match_key from {views['open_item']}"

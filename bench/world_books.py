@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from domain.vocabulary import CONTROL_ROLES, FileKind
 from lake.tables import TABLES
-from simulator.file_format import Row
+from simulator.file_format import Cell, Row
 from simulator.parameters import CURRENCY
 from simulator.world import World
 
@@ -19,13 +19,20 @@ _LANDED = {
     FileKind.POSTINGS: "virtual_posting",
     FileKind.BALANCES: "virtual_balance",
     FileKind.CHANNEL: "channel_order",
+    FileKind.SETTLEMENT: "channel_settlement",
     FileKind.STATEMENT: "bank_statement_line",
 }
 _TIMES = ("txn_at", "created_at")
 
 
 def _typed(row: Row) -> dict[str, Any]:
-    return {name: _utc(datetime.fromisoformat(str(cell))) if name in _TIMES else cell for name, cell in row.items()}
+    return {name: _cell(name, cell) for name, cell in row.items()}
+
+
+def _cell(name: str, cell: Cell) -> Any:
+    if name in _TIMES:
+        return _utc(datetime.fromisoformat(str(cell)))
+    return date.fromisoformat(str(cell)) if name == "settled_on" else cell
 
 
 def _utc(moment: datetime) -> datetime:
@@ -153,6 +160,8 @@ def ledger_rows(world: World) -> dict[str, list[dict[str, Any]]]:
 
 def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
     """Add rows to an input of the reconciliation; columns that no row has stay null."""
+    if not rows:
+        return
     names = [name for name in TABLES[table].columns if name in rows[0]]
     content = pa.table({name: [row[name] for row in rows] for name in names})
     connection.register("content", content)

@@ -15,12 +15,12 @@ from recon.rules import RuleSet, load_rules
 if TYPE_CHECKING:
     import duckdb
 
-EARLIER = {"carried": "recon_carry", "match_history": "match_group"}
+EARLIER = {"carried": "recon_carry", "match_history": "match_group", "channel_history": "channel_order"}
 """Input views of earlier published dates, and the lake table whose columns they have."""
 
 
 def create_inputs(connection: duckdb.DuckDBPyConnection) -> None:
-    """Empty tables for every input, with the lake's columns; `carried` and `match_history` are those of earlier dates."""
+    """Empty tables for every input, with the lake's columns; those of `EARLIER` are of earlier dates."""
     for name, table in {**{name: name for name in INPUTS}, **EARLIER}.items():
         connection.execute(f"create or replace table {name} ({TABLES[table].ddl})")
 

@@ -6,7 +6,7 @@ from lake.completeness import IS_SETTLED, WAITED_FOR
 from lake.tables import TABLES
 from recon.balances import islands
 from recon.engine import Statement
-from recon.records import KEY, TOTAL_KEY, quoted
+from recon.records import GAP_DAYS, GAP_KEY, GAP_RULE, KEY, TOTAL_KEY, quoted
 from recon.rules import RuleSet
 from recon.severity import escalated
 
@@ -133,13 +133,22 @@ def _record_items() -> str:
             when i.n_left = 0 then i.right_book || ' has ' || {right} || ', ' || i.left_book || ' has no record of the key'
             else i.differs || ' differ: ' || i.left_book || ' has ' || {left} || ', ' || i.right_book || ' has ' || {right}
           end || ' (minor units of ' || i.currency || ')'
+            || case when i.outcome = i.both_repeat and i.n_left + i.n_right = 1 then '; several records fit each other equally '
+              || 'well (same accounts and amount within ' || cast(i.weak_minutes as string)
+              || ' minutes): none is confirmed, all are listed' else '' end
+            || case when i.outcome = i.within_tolerance and i.parts > 1 then '; it is one of ' || cast(i.parts as string)
+              || ' parts of its order, and rounding by the largest remainder may move a part so far' else '' end
+            || case when i.n_right = 0 and i.after_working_days >= 0 then '; the other side was due within '
+              || cast(i.after_working_days + 1 as string) || ' working days' else '' end
             || case when i.outcome = i.timing then '; it lies within ' || cast(i.window_minutes as string)
             || ' minutes of the cut-off, so the other side may come with the next date' else '' end as explanation,
           n.label as nearest_candidate, t.evidence,
           split_part(coalesce(i.left_kind, i.right_kind), '/', 1) as kind, i.after_working_days
         from item_day i
         join item_detail t on t.item_id = i.item_id and t.business_date = i.business_date
-        left join nearest n on n.item_id = i.item_id and n.business_date = i.business_date"""
+        left join nearest n on n.item_id = i.item_id and n.business_date = i.business_date
+        left join unproven u on u.item_id = i.item_id and u.business_date = i.business_date
+        where u.item_id is null"""
 
 
 def _control_items(view: str) -> str:
@@ -235,7 +244,7 @@ def match_group(rules: RuleSet, run_id: int) -> Statement:
         union all
         select i.platform_id, i.event_date, i.recon_id, i.match_key, 'STRONG', i.rule_version, 1, 1, i.left_minor, i.currency,
           i.event_date, {sentence.format(a="i.")}
-            || case when i.opened_on is null then '' else '; open from ' || cast(i.opened_on as string) || ' as '
+            || case when i.opened_code is null then '' else '; open from ' || cast(i.opened_on as string) || ' as '
               || i.opened_code || ', cured on ' || cast(i.event_date as string) end
         from item_event i join record_rule r on r.recon_id = i.recon_id
         where i.outcome = 'MATCHED' and i.event_date = i.matched_on and i.matched_before is null"""
@@ -288,6 +297,10 @@ def recon_carry(run_id: int) -> Statement:
         select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from position_item
         union all
         select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from equation_item
+        union all
+        select d.platform_id, d.business_date, '{GAP_RULE}', '{GAP_KEY}' || cast(g.gap_on as string), '', g.gap_on, '{{}}'
+        from complete_date d join gap_date g on g.platform_id = d.platform_id and g.gap_on < d.business_date
+          and g.gap_on >= cast(d.business_date - {GAP_DAYS} as date)
         union all
         select platform_id, business_date, 'R4', '{TOTAL_KEY}', currency, business_date,
           '{{"b_minor":' || cast(b_minor as string) || ',"c_minor":' || cast(c_minor as string) || '}}' from channel_total"""

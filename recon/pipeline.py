@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from domain.calendars import Calendar
-from recon import balances, cash, outputs, platform_orders, positions, records, timeline
+from domain.channel_fees import FeeTerm
+from recon import ambiguity, balances, cash, outputs, platform_orders, positions, records, settlements, timeline
 from recon.engine import Statement
 from recon.rules import RuleSet
 
@@ -18,6 +19,7 @@ INPUTS = (
     "virtual_posting",
     "virtual_balance",
     "channel_order",
+    "channel_settlement",
     "bank_statement_line",
     "ledger_movement",
     "ledger_order",
@@ -25,7 +27,7 @@ INPUTS = (
     "claim_snapshot",
     "loan_snapshot",
 )
-"""Lake tables read for the run's dates; besides them the views `carried` and `match_history` of earlier dates."""
+"""Lake tables read for the run's dates; besides them `carried`, `match_history` and `channel_history` of earlier dates."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Scope:
     zone: ZoneInfo
     calendar: Calendar = field(default_factory=lambda: Calendar.of("CN"))
     cutoff: time = time(23, 0)
+    fee_terms: tuple[FeeTerm, ...] = ()
 
 
 def calendar_days(scope: Scope) -> Statement:
@@ -61,6 +64,7 @@ def statements(rules: RuleSet, scope: Scope) -> list[Statement]:
         records.rule_view(rules),
         outputs.break_rule_view(rules),
         records.complete_dates(),
+        records.gap_dates(scope.first_date.isoformat()),
         records.control_accounts(),
         *records.carried_records(),
         platform_orders.request_parts(),
@@ -70,19 +74,28 @@ def statements(rules: RuleSet, scope: Scope) -> list[Statement]:
         cash.cash_movements(),
         cash.statement_entries(),
         cash.channel_records(),
+        cash.channel_side_movements(),
+        *cash.failed_withdrawals(),
+        settlements.fee_terms(scope.fee_terms),
+        settlements.batch_orders(),
+        settlements.scheduled_fees(),
         records.records(rules),
         *records.key_groups(),
+        records.split_records(rules),
         records.open_records(rules),
         timeline.matched_before(),
         timeline.events(scope.last_date.isoformat()),
         timeline.states(),
+        ambiguity.rivals(rules),
         timeline.outcomes(rules),
         timeline.item_events(),
         timeline.item_days(),
         timeline.item_records(),
         timeline.effects(),
         timeline.details(),
+        settlements.batch_candidates(),
         timeline.candidates(),
+        timeline.unproven(),
         balances.account_balances(),
         balances.held_amounts(),
         positions.position_differences(),

@@ -9,8 +9,15 @@ from recon.rules import RecordRule, RuleSet, Source
 
 KEY = "recon_id, platform_id, currency, match_key"
 TOTAL_KEY = "#TOTAL"
+GAP_RULE, GAP_KEY = "R9", "#GAP-"
+"""How the carry names a date that was not complete."""
+GAP_DAYS = 31
+"""For so many calendar days a date that was not complete is carried."""
 _CONTROL_ROLES = ", ".join(f"'{role}'" for role in sorted(CONTROL_ROLES))
-_RECORD = "side, business_date, kind, debit_account_no, credit_account_no, amount_minor, source, in_window"
+_RECORD = (
+    "side, business_date, kind, debit_account_no, credit_account_no, amount_minor, source, in_window, parts, rivals, "
+    "cast(null as timestamp) as happened_at"
+)
 
 
 def quoted(text: str) -> str:
@@ -35,14 +42,15 @@ def rule_view(rules: RuleSet) -> Statement:
                 rule.breaks.right_repeats,
                 rule.breaks.both_repeat,
                 rule.breaks.timing,
+                rule.breaks.within_tolerance,
             )
         )
-        + f", {rule.window_minutes}, {rule.after_working_days})"
+        + f", {rule.window_minutes}, {rule.after_working_days}, {rule.weak_minutes}, {rule.across_days})"
         for rule in rules.records
     )
     columns = (
         "recon_id, rule_version, left_book, right_book, left_only, right_only, left_repeats, right_repeats, both_repeat, "
-        "timing, window_minutes, after_working_days"
+        "timing, within_tolerance, window_minutes, after_working_days, weak_minutes, across_days"
     )
     return Statement("record_rule", f"select * from (values {rows}) as t({columns})")
 
@@ -69,7 +77,8 @@ def _side(rule: RecordRule, source: Source, side: str) -> str:
     return f"""
         select '{rule.recon_id}' as recon_id, s.platform_id, s.currency, {source.key} as match_key, '{side}' as side,
           s.business_date, {source.kind} as kind, {source.debit.format(**fill)} as debit_account_no,
-          {source.credit.format(**fill)} as credit_account_no, s.amount_minor, {source.happened_at} as happened_at,
+          {source.credit.format(**fill)} as credit_account_no, {source.amount} as amount_minor,
+          {source.happened_at} as happened_at,
           {source.source} as source
         from {source.table} s
         join complete_date d on d.platform_id = s.platform_id and d.business_date = s.business_date
@@ -92,7 +101,9 @@ def carried_records() -> list[Statement]:
         select {KEY}, split_part(field, '|', 1) as side, cast(split_part(field, '|', 2) as date) as business_date,
           split_part(field, '|', 3) as kind, split_part(field, '|', 4) as debit_account_no,
           split_part(field, '|', 5) as credit_account_no, cast(split_part(field, '|', 6) as bigint) as amount_minor,
-          split_part(field, '|', 7) as source, split_part(field, '|', 8) = '1' as in_window
+          split_part(field, '|', 7) as source, split_part(field, '|', 8) = '1' as in_window,
+          cast(nullif(split_part(field, '|', 9), '') as bigint) as parts,
+          cast(nullif(split_part(field, '|', 10), '') as bigint) as rivals
         from line"""
     return [
         Statement("carried_record", lines, keep=True),
@@ -126,10 +137,51 @@ def key_groups() -> list[Statement]:
     return [Statement("key_group", groups, keep=True), Statement("open_key", open_keys, keep=True)]
 
 
+def split_records(rules: RuleSet) -> Statement:
+    """View `split_record`: keys of book B that are one of several parts of an order, for the kinds that a split may round."""
+    kinds = ", ".join(f"'{kind}'" for kind in sorted({kind for rule in rules.records for kind, _ in rule.split_tolerance}))
+    return Statement(
+        "split_record",
+        f"""
+        with part as (
+          select platform_id, currency, business_date, request_no, movement_type, count(*) as parts from ledger_movement
+          where movement_type in ({kinds or "''"})
+          group by platform_id, currency, business_date, request_no, movement_type having count(*) > 1)
+        select p.platform_id, p.currency, m.request_no || '#' || cast(m.seq as string) as match_key, max(p.parts) as parts
+        from part p join ledger_movement m on m.platform_id = p.platform_id and m.currency = p.currency
+          and m.business_date = p.business_date and m.request_no = p.request_no and m.movement_type = p.movement_type
+        group by p.platform_id, p.currency, m.request_no, m.seq""",
+    )
+
+
+def gap_dates(first_date: str) -> Statement:
+    """View `gap_date`: platform-dates that were not complete, of this run and of some weeks before it.
+
+    What lies on such a date is unknown: a comparison across dates calls nothing missing that may lie there.
+    """
+    return Statement(
+        "gap_date",
+        f"""
+        select distinct f.platform_id, f.business_date as gap_on
+        from file_control f
+        left join complete_date d on d.platform_id = f.platform_id and d.business_date = f.business_date
+        where d.platform_id is null
+        union
+        select platform_id, opened_on from carried where recon_id = '{GAP_RULE}' and match_key like '{GAP_KEY}%'
+        union
+        select l.platform_id, c.business_date
+        from (select platform_id, max(business_date) as last_on from carried group by platform_id) l
+        join calendar_day c on c.business_date > l.last_on and c.business_date < date '{first_date}'""",
+        keep=True,
+    )
+
+
 def open_records(rules: RuleSet) -> Statement:
     """View `open_record`: all records, carried and new, of the keys in `open_key`; `in_window` = near a cut-off.
 
-    Characters that the carried text uses as separators are replaced here, so one pass and many give the same text.
+    `parts`: of how many parts of its order the record is one, where a split may round; `rivals` and `happened_at`: see
+    `recon.ambiguity`. Characters that the carried text uses as separators are replaced here, so one pass and many give the same
+    text.
     """
     near = " or ".join(
         f"(r.recon_id = '{rule.recon_id}' and (r.happened_at between c.opened_at - interval {rule.window_minutes} minutes "
@@ -137,6 +189,8 @@ def open_records(rules: RuleSet) -> Statement:
         f"{rule.window_minutes} minutes and c.closed_at + interval {rule.window_minutes} minutes))"
         for rule in rules.records
     )
+
+    splits = ", ".join(f"'{rule.recon_id}'" for rule in rules.records if rule.split_tolerance) or "''"
 
     def plain(column: str) -> str:
         return f"translate(coalesce(r.{column}, ''), '|\"' || chr(92), '___') as {column}"
@@ -146,11 +200,13 @@ def open_records(rules: RuleSet) -> Statement:
         f"""
         select r.recon_id, r.platform_id, r.currency, r.match_key, r.side, r.business_date, {plain("kind")},
           {plain("debit_account_no")}, {plain("credit_account_no")}, r.amount_minor, {plain("source")},
-          coalesce({near}, false) as in_window
+          coalesce({near}, false) as in_window, q.parts, cast(null as bigint) as rivals, r.happened_at
         from record r
         join open_key k on k.recon_id = r.recon_id and k.platform_id = r.platform_id and k.currency = r.currency
           and k.match_key = r.match_key
         join calendar_day c on c.business_date = r.business_date
+        left join split_record q on r.recon_id in ({splits}) and q.platform_id = r.platform_id and q.currency = r.currency
+          and q.match_key = r.match_key
         union all
         select {KEY}, {_RECORD} from carried_record""",
         keep=True,

@@ -29,6 +29,7 @@ class Source:
     credit: str
     happened_at: str
     source: str
+    amount: str = "s.amount_minor"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,15 @@ class RecordRule:
     tolerance_minor: int
     window_minutes: int
     after_working_days: int = -1
-    """A one-sided key is an open item only when it is older than so many working days (-1: at once)."""
+    """A key with its left side alone is an open item only when it is older than so many working days (-1: at once)."""
+    left_only_of_status: tuple[tuple[str, str], ...] = ()
+    """Other codes of `left_only` by the status behind the kind (``RECHARGE/REVERSAL``)."""
+    split_tolerance: tuple[tuple[str, int], ...] = ()
+    """By kind: so many minor units a part of a split may differ (largest remainder), when the order has several parts of it."""
+    weak_minutes: int = 0
+    """One-sided keys with equal accounts and amount within so many minutes are candidates of each other (0: none are)."""
+    across_days: int = 0
+    """The sides come on different dates, at most so many apart: beside an incomplete date nothing is missing (0: same date)."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +113,18 @@ def record_rule(content: dict[str, Any], name: str) -> RecordRule:
             tolerance_minor=content["tolerance_minor"],
             window_minutes=content["window_minutes"],
             after_working_days=content.get("after_working_days", -1),
+            left_only_of_status=tuple(content.get("left_only_of_status", {}).items()),
+            split_tolerance=tuple(content.get("split_tolerance", {}).items()),
+            weak_minutes=content.get("weak_minutes", 0),
+            across_days=content.get("across_days", 0),
         )
     except (KeyError, TypeError) as error:
         raise BadInput(f"rule {name}: missing or unknown field {error}") from error
     if unseen := _attributes(rule) - {attribute for attribute, _ in compare}:
         raise BadInput(f"rule {name}: {', '.join(sorted(unseen))} must be compared, promise 1 needs all that its sides have")
-    if type(rule.tolerance_minor) is not int or rule.tolerance_minor < 0 or type(rule.window_minutes) is not int:
-        raise BadInput(f"rule {name}: tolerance_minor and window_minutes are whole numbers, not negative")
+    numbers = (rule.tolerance_minor, rule.window_minutes, rule.weak_minutes, rule.across_days)
+    if any(type(number) is not int or number < 0 for number in (*numbers, *(minor for _, minor in rule.split_tolerance))):
+        raise BadInput(f"rule {name}: tolerances, minutes and days are whole numbers, not negative")
     return rule
 
 
@@ -143,7 +157,7 @@ def load_rules(folder: Path = FOLDER) -> RuleSet:
     )
     known = {entry.code for entry in breaks}
     for rule in records:
-        raised = {*vars(rule.breaks).values(), *(code for _, code in rule.compare)}
+        raised = {*vars(rule.breaks).values(), *(code for _, code in (*rule.compare, *rule.left_only_of_status))}
         if unknown := raised - known:
             raise BadInput(f"rule {rule.recon_id} raises {', '.join(sorted(unknown))}, which breaks.yaml does not describe")
     controls = _read(folder / "controls.yaml")

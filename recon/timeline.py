@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from recon.engine import Statement
 from recon.records import KEY, TOTAL_KEY
-from recon.rules import RuleSet
+from recon.rules import RecordRule, RuleSet
 
 _DIFFERS = {
     "status": "split_part(s.left_kind, '/', 2) <> split_part(s.right_kind, '/', 2)",
@@ -71,6 +71,7 @@ def states() -> Statement:
           max(r.debit_account_no) filter (where r.side = 'R') as right_debit,
           max(r.credit_account_no) filter (where r.side = 'L') as left_credit,
           max(r.credit_account_no) filter (where r.side = 'R') as right_credit,
+          max(r.parts) as parts,
           max(case when r.in_window and r.business_date = e.event_date then 1 else 0 end) as is_near_cutoff
         from key_event e
         join open_record r on {same_key("r", "e")} and r.business_date <= e.event_date
@@ -79,12 +80,29 @@ def states() -> Statement:
     )
 
 
+def _tolerance(rule: RecordRule) -> str:
+    """Minor units by which the amounts of key `s` may differ: those of its kind when it is one part of several."""
+    kinds = " ".join(
+        f"when s.parts > 1 and split_part(s.left_kind, '/', 1) = '{kind}' then {minor}" for kind, minor in rule.split_tolerance
+    )
+    return f"case {kinds} else {rule.tolerance_minor} end" if kinds else str(rule.tolerance_minor)
+
+
+def _left_only(rules: RuleSet) -> str:
+    special = " ".join(
+        f"when s.recon_id = '{rule.recon_id}' and split_part(s.left_kind, '/', 2) = '{status}' then '{code}'"
+        for rule in rules.records
+        for status, code in rule.left_only_of_status
+    )
+    return f"case {special} else r.left_only end" if special else "r.left_only"
+
+
 def outcomes(rules: RuleSet) -> Statement:
     """View `key_outcome`: MATCHED or the code of the break at each event date, and which attributes differ."""
     compared = " ".join(
         f"when s.recon_id = '{rule.recon_id}' then case "
         + " ".join(
-            f"when {_DIFFERS[attribute].format(tolerance=rule.tolerance_minor)} then '{code}'" for attribute, code in rule.compare
+            f"when {_DIFFERS[attribute].format(tolerance=_tolerance(rule))} then '{code}'" for attribute, code in rule.compare
         )
         + f" when s.left_minor <> s.right_minor then '{rule.breaks.within_tolerance}' else 'MATCHED' end"
         for rule in rules.records
@@ -93,13 +111,15 @@ def outcomes(rules: RuleSet) -> Statement:
         "key_outcome",
         f"""
         select s.*, r.rule_version, r.left_book, r.right_book, r.left_repeats, r.right_repeats, r.timing, r.window_minutes,
-          r.after_working_days,
+          r.weak_minutes, r.across_days, r.both_repeat, r.within_tolerance, v.rivals,
+          case when s.n_left = 1 and s.n_right = 0 then r.after_working_days else -1 end as after_working_days,
           case
             when s.n_left > 1 and s.n_right > 1 then r.both_repeat
             when s.n_left > 1 then r.left_repeats
             when s.n_right > 1 then r.right_repeats
             when s.n_left + s.n_right = 1 and s.is_near_cutoff = 1 then r.timing
-            when s.n_right = 0 then r.left_only
+            when s.n_left + s.n_right = 1 and v.rivals > 1 then r.both_repeat
+            when s.n_right = 0 then {_left_only(rules)}
             when s.n_left = 0 then r.right_only
             else case {compared} end
           end as outcome,
@@ -108,12 +128,16 @@ def outcomes(rules: RuleSet) -> Statement:
             case when {_DIFFERS["kind"]} then 'movement type' end,
             case when {_DIFFERS["account"]} then 'accounts' end,
             case when s.left_minor <> s.right_minor then 'amount' end) as differs
-        from key_state s join record_rule r on r.recon_id = s.recon_id""",
+        from key_state s join record_rule r on r.recon_id = s.recon_id
+        left join rival v on {same_key("v", "s")}""",
     )
 
 
 def item_events() -> Statement:
-    """View `item_event`: outcomes with the key's match date, the episode (before or after it) and when that opened."""
+    """View `item_event`: outcomes with the key's match date, the episode (before or after it) and when that opened.
+
+    `opened_code`: the outcome when the episode became an item; while a side may still come (`after_working_days`) it is none.
+    """
     return Statement(
         "item_event",
         f"""
@@ -127,10 +151,18 @@ def item_events() -> Statement:
         opened as (
           select e.*, min(case when e.outcome <> 'MATCHED' then e.event_date end)
             over (partition by {KEY}, e.is_after_match) as opened_on
-          from episode e)
-        select o.*, max(case when o.event_date = o.opened_on then o.outcome end)
+          from episode e),
+        waited as (
+          select o.*, case when o.outcome = 'MATCHED' or (o.after_working_days >= 0
+              and n.working_ordinal - f.working_ordinal <= o.after_working_days) then null else o.event_date end as item_date
+          from opened o
+          left join calendar_day f on f.business_date = o.opened_on
+          left join calendar_day n on n.business_date = cast(o.next_event_date - 1 as date)),
+        shown as (
+          select w.*, min(w.item_date) over (partition by {KEY}, w.is_after_match) as shown_on from waited w)
+        select o.*, max(case when o.event_date = o.shown_on then o.outcome end)
           over (partition by {KEY}, o.is_after_match) as opened_code
-        from opened o""",
+        from shown o""",
         keep=True,
     )
 
@@ -159,7 +191,8 @@ def item_records() -> Statement:
         "item_record",
         f"""
         select i.item_id, i.recon_id, i.platform_id, i.currency, i.match_key, i.business_date, i.outcome, i.left_book,
-          i.right_book, i.left_repeats, i.right_repeats, r.side, r.business_date as record_date, r.kind, r.debit_account_no,
+          i.right_book, i.left_repeats, i.right_repeats, i.rivals, r.parts,
+          r.side, r.business_date as record_date, r.kind, r.debit_account_no,
           r.credit_account_no, r.amount_minor, r.source, r.in_window,
           case when d.account_no is null then r.debit_account_no else '' end as debit_sub_account,
           case when c.account_no is null then r.credit_account_no else '' end as credit_sub_account
@@ -213,26 +246,53 @@ def details() -> Statement:
         "item_detail",
         f"""
         select item_id, business_date,
-          nullif(nullif(coalesce(max({account}) filter (where side = 'L'), max({account}) filter (where side = 'R')), ''),
-            'SPECIAL_ACCOUNT') as account_no,
+          nullif(nullif(nullif(coalesce(max({account}) filter (where side = 'L'), max({account}) filter (where side = 'R')), ''),
+            'SPECIAL_ACCOUNT'), 'CHANNEL_RECEIVABLE') as account_no,
           '{{' || {evidence("left_book", "L")} || ',' || {evidence("right_book", "R")} || '}}' as evidence,
           '["' || array_join(array_sort(array_agg(side || '|' || cast(record_date as string) || '|' || kind || '|'
             || debit_account_no || '|' || credit_account_no || '|' || cast(amount_minor as string) || '|' || source || '|'
-            || case when in_window then '1' else '0' end)), '","') || '"]' as records
+            || case when in_window then '1' else '0' end || '|' || coalesce(cast(parts as string), '') || '|'
+            || case when rivals > 1 then cast(rivals as string) else '' end)), '","') || '"]' as records
         from item_record group by item_id, business_date""",
+    )
+
+
+def unproven() -> Statement:
+    """View `unproven`: items and dates on which a missing side may lie on a date that was not complete (rules across dates).
+
+    A left side alone: such a date lies between its own and the one by which the right side was due; a right side alone: in the
+    `across_days` before it. Nothing is called missing until the date is complete or waived.
+    """
+    return Statement(
+        "unproven",
+        """
+        select distinct i.item_id, i.business_date
+        from item_day i
+        join gap_date g on g.platform_id = i.platform_id
+        join calendar_day o on o.business_date = i.opened_on
+        left join calendar_day c on c.business_date = g.gap_on
+        left join calendar_day p on p.business_date = cast(g.gap_on - 1 as date)
+        where i.across_days > 0 and ((i.n_left = 0 and g.gap_on < i.opened_on
+            and g.gap_on >= cast(i.opened_on - i.across_days as date))
+          or (i.n_right = 0 and g.gap_on > i.opened_on and g.gap_on <= i.business_date
+            and (c.working_ordinal - o.working_ordinal <= i.after_working_days
+              or (c.working_ordinal - o.working_ordinal = i.after_working_days + 1
+                and c.working_ordinal > p.working_ordinal))))""",
     )
 
 
 def candidates() -> Statement:
     """View `nearest`: for an item with records on one side, the other side's open record that failed by least.
 
-    Same request under another sequence number comes first, then same accounts and amount under another key.
+    Same request under another sequence number comes first, then same accounts and amount under another key. An item that is
+    ambiguous (`recon.ambiguity`) names all records that fit it, a batch the orders that make up its difference.
     """
     return Statement(
         "nearest",
         """
         with one as (
-          select r.item_id, r.recon_id, r.platform_id, r.currency, r.business_date, r.side, split_part(r.match_key, '#', 1)
+          select r.item_id, r.rivals, r.recon_id, r.platform_id, r.currency, r.business_date, r.side,
+            split_part(r.match_key, '#', 1)
               as request_no, r.debit_account_no, r.credit_account_no, r.amount_minor,
             r.match_key || ' (' || r.kind || ' ' || r.debit_account_no || ' > ' || r.credit_account_no || ' '
               || cast(r.amount_minor as string) || ')' as label
@@ -257,6 +317,21 @@ def candidates() -> Statement:
           from one a join by_value b on b.recon_id = a.recon_id and b.platform_id = a.platform_id
             and b.currency = a.currency and b.business_date = a.business_date and b.side <> a.side
             and b.debit_account_no = a.debit_account_no and b.credit_account_no = a.credit_account_no
-            and b.amount_minor = a.amount_minor)
-        select item_id, business_date, substring(min(label), 2) as label from found group by item_id, business_date""",
+            and b.amount_minor = a.amount_minor),
+        listed as (
+          select a.item_id, a.business_date, array_join(array_sort(array_agg(distinct b.label)), '; ')
+              || ': all of them fit equally well' as label
+          from one a join one b on b.recon_id = a.recon_id and b.platform_id = a.platform_id
+            and b.currency = a.currency and b.business_date = a.business_date and b.side <> a.side
+            and b.debit_account_no = a.debit_account_no and b.credit_account_no = a.credit_account_no
+            and b.amount_minor = a.amount_minor
+          where a.rivals > 1 and b.rivals > 1
+          group by a.item_id, a.business_date)
+        select item_id, business_date, label from listed
+        union all
+        select f.item_id, f.business_date, substring(min(f.label), 2) as label
+        from found f left join listed l on l.item_id = f.item_id and l.business_date = f.business_date
+        where l.item_id is null group by f.item_id, f.business_date
+        union all
+        select item_id, business_date, label from batch_candidate""",
     )

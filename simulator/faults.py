@@ -13,7 +13,15 @@ from functools import partial
 from random import Random
 
 from domain.vocabulary import FileKind, MovementType, OrderType
-from simulator import faults_of_cash, faults_of_ledger, faults_of_orders
+from simulator import (
+    faults_of_cash,
+    faults_of_ledger,
+    faults_of_orders,
+    faults_of_returns,
+    faults_of_settlement,
+    faults_of_split,
+    faults_together,
+)
 from simulator.answer_key import KeyItem
 from simulator.bank_day import CUTOFF_WINDOW, closes_at, opens_at
 from simulator.fault_places import DAY, Places, amount_of
@@ -24,8 +32,8 @@ from simulator.parameters import CURRENCY, PAYMENT_COMPANY, WorldParameters
 from simulator.state import PlatformState
 
 CODES = (
-    "B24", "B14", "B20", "B01", "B02", "B04", "B08", "B12", "B05", "B07", "B26", "B03", "B06", "B13", "B16", "B10", "B11", "B21",
-    "B22", "B23", "B25", "B27",
+    "B24", "B14", "B18", "B19", "B28", "B17", "B20", "B01", "B02", "B04", "B08", "B12", "B05", "B07", "B26", "B03", "B06", "B13",
+    "B16", "B10", "B11", "B21", "B22", "B23", "B25", "B27", "B09", "B15",
 )  # fmt: skip
 """In the order of planting: the ones that need most room first."""
 BREAKABLE = (FileKind.POSTINGS, FileKind.BALANCES, FileKind.CHANNEL, FileKind.STATEMENT)
@@ -71,16 +79,28 @@ class Planter:
             "B10": partial(faults_of_cash.plant_channel_twice, self),
             "B11": partial(faults_of_cash.plant_channel_lost, self),
             "B21": partial(faults_of_cash.plant_total, self),
-            "B22": partial(faults_of_cash.plant_settlement, self),
+            "B22": partial(faults_of_settlement.plant_entry, self),
             "B23": partial(faults_of_ledger.plant_position, self),
             "B25": partial(faults_of_ledger.plant_bad_row, self),
             "B27": partial(faults_of_cash.plant_unknown_entry, self),
+            "B09": partial(faults_of_cash.plant_entry_twice, self),
+            "B17": partial(faults_of_split.plant_rounding, self),
+            "B18": partial(faults_of_returns.plant_unpaired, self),
+            "B19": partial(faults_of_returns.plant_late, self),
+            "B28": partial(faults_of_split.plant_ambiguous, self),
         }
         # one of each code before the second of any, so that a small world has some of all
         for number in range(wanted):
-            for code in CODES[1:]:
+            for code in CODES[1:-1]:
                 ways[code](number)
+        for number in range(wanted):
+            faults_together.plant(self, number)
         settle_channel(self.places.feeds, self.platform_id)
+        # the payment company settles what its own lists say, right or wrong; only then can its settlement be wrong
+        for number in range(wanted):
+            faults_of_settlement.plant_fee(self, number)
+            if number % 2:
+                faults_of_settlement.plant_batch(self, number)
         return self.items
 
     @property
@@ -214,7 +234,8 @@ class Planter:
         row["amount_minor"] = amount_of(row) + delta_minor
 
     def _amount_error(self, row: Row) -> int:
-        return self.rng.randrange(1, 9_000) if amount_of(row) < 200 else -self.rng.randrange(1, amount_of(row) // 2)
+        # a cent could be rounding (B17)
+        return self.rng.randrange(2, 9_000) if amount_of(row) < 200 else -self.rng.randrange(2, amount_of(row) // 2)
 
     def _change_posting(
         self, code: str, what: str, delta_of: Callable[[Row], int], change: Callable[[date, Row, int], None]

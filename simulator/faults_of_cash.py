@@ -1,4 +1,4 @@
-"""Faults of the channel's lists and of the bank's statement: B06, B10, B11, B21, B22, B27 (spec 07 section 7.4)."""
+"""Faults of the channel's lists and of the bank's statement: B06, B09, B10, B11, B21, B27 (spec 07 section 7.4)."""
 
 from __future__ import annotations
 
@@ -51,21 +51,6 @@ def _channel(planter: Planter, code: str, what: str, change: Callable[[Planter, 
     return False
 
 
-def plant_settlement(planter: Planter, _number: int) -> bool:
-    """B22: the statement has a settlement with another amount; its balances follow."""
-    for day in planter.places.quiet_nights():
-        for row in planter.places.rows(day, FileKind.STATEMENT):
-            if row["type_code"] != "CHANNEL_SETTLEMENT" or not planter.places.is_free(str(row["bank_ref"]), []):
-                continue
-            delta = planter.rng.randrange(1, 5_000)
-            row["amount_minor"] = amount_of(row) + delta
-            shift_statement(planter.places, day, delta)
-            planter.places.take(str(row["bank_ref"]), [])
-            planter.note("B22", day, "R5", str(row["bank_ref"]), f"statement has a settlement that is off by {delta}")
-            return True
-    return False
-
-
 def plant_unknown_entry(planter: Planter, _number: int) -> bool:
     """B27: money on the statement that nobody refers to; its balances follow."""
     for day in planter.places.quiet_nights():
@@ -90,5 +75,21 @@ def plant_total(planter: Planter, _number: int) -> bool:
         delta = planter.rng.randrange(1, 50_000)
         closing["amount_minor"] = amount_of(closing) + delta
         planter.note("B21", day, "R7", "B-1", f"statement's closing balance off by {delta}", day + DAY)
+        return True
+    return False
+
+
+def plant_entry_twice(planter: Planter, _number: int) -> bool:
+    """B09: the statement has an entry twice; its balances follow."""
+    for day in planter.places.quiet_nights():
+        rows = planter.places.rows(day, FileKind.STATEMENT)
+        entries = [row for row in rows if row["bank_ref"] and planter.places.is_free(str(row["bank_ref"]), [])]
+        if not entries:
+            continue
+        model = planter.rng.choice(entries)
+        rows.insert(len(rows) - 1, {**model, "entry_no": len(rows) - 1})
+        shift_statement(planter.places, day, amount_of(model))
+        planter.places.take(str(model["bank_ref"]), [])
+        planter.note("B09", day, "R5", str(model["bank_ref"]), f"statement has an entry of {model['type_code']} twice")
         return True
     return False

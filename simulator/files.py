@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from domain.vocabulary import ADVISORY_KINDS, AccountRole, Component, FileKind, MovementType, OrderType
 from simulator.bank_day import next_working_day
 from simulator.book import Book, Order
 from simulator.bureau import bureau_rows
+from simulator.channel_fee import channel_fee
 from simulator.file_format import Feed, Row
 from simulator.loans import Claim, Loan
 from simulator.parameters import BANK, BUREAU, CURRENCY, PAYMENT_COMPANY, WorldParameters
-from simulator.state import PlatformState
+from simulator.state import PlatformState, Withdrawal
 
 Feeds = dict[tuple[date, FileKind], Feed]
 """All files about one platform, by business date and kind."""
 
-BY_THE_BANK = frozenset({OrderType.SETTLEMENT, OrderType.WITHDRAW_PAYOUT})
+BY_THE_BANK = frozenset({OrderType.SETTLEMENT, OrderType.WITHDRAW_PAYOUT, OrderType.BACKROLL})
 """Orders that no platform asks for: they are not in book O."""
 BY_CHANNEL = frozenset({OrderType.RECHARGE, OrderType.WITHDRAW})
 STATEMENT_TYPES = {
@@ -27,6 +28,8 @@ STATEMENT_TYPES = {
     MovementType.OWN_FUNDS_IN: "OWN_FUNDS_IN",
     MovementType.OWN_FUNDS_OUT: "OWN_FUNDS_OUT",
 }
+REFUSED = "REFUSED"
+"""Status of a withdrawal that the customer's bank sent back."""
 FIRST_SEQ = 1
 """Number of an order's first movement."""
 
@@ -216,6 +219,21 @@ def channel_row(order: Order, day: date) -> Row:
     }
 
 
+def refused_row(platform_id: str, withdrawal: Withdrawal, at: datetime) -> Row:
+    """A withdrawal that the payment company could not pay, listed again on the date on which it found out."""
+    return {
+        "channel_order_no": f"{PAYMENT_COMPANY}-{withdrawal.request_no}",
+        "request_no": withdrawal.request_no,
+        "order_type": OrderType.WITHDRAW.value,
+        "account_no": withdrawal.account_no,
+        "amount_minor": withdrawal.amount_minor,
+        "currency": CURRENCY,
+        "txn_at": at.isoformat(),
+        "channel_status": REFUSED,
+        "settlement_batch_no": None,
+    }
+
+
 def settle_channel(feeds: Feeds, platform_id: str) -> None:
     """(Re)compute the payment company's settlement files from its own order lists: one batch a date, the next working day."""
     days = sorted(day for day, kind in feeds if kind is FileKind.CHANNEL)
@@ -225,8 +243,11 @@ def settle_channel(feeds: Feeds, platform_id: str) -> None:
         settled_on = next_working_day(day)
         number = batch_no(platform_id, day)
         amounts = [
-            int(row["amount_minor"] or 0) for row in feeds[day, FileKind.CHANNEL].rows if row["settlement_batch_no"] == number
+            int(row["amount_minor"] or 0)
+            for row in feeds[day, FileKind.CHANNEL].rows
+            if row["settlement_batch_no"] == number and row["channel_status"] == "SUCCESS"
         ]
+        fee = channel_fee(sum(amounts), len(amounts))
         if amounts and settled_on <= days[-1]:
             feeds[settled_on, FileKind.SETTLEMENT].rows.append(
                 {
@@ -234,8 +255,8 @@ def settle_channel(feeds: Feeds, platform_id: str) -> None:
                     "settled_on": settled_on.isoformat(),
                     "order_count": len(amounts),
                     "gross_minor": sum(amounts),
-                    "fee_minor": 0,
-                    "net_minor": sum(amounts),
+                    "fee_minor": fee,
+                    "net_minor": sum(amounts) - fee,
                     "currency": CURRENCY,
                 }
             )
@@ -291,6 +312,12 @@ class Correspondence:
         self._diary = PositionDiary()
         self._bureau = bureau_rows(parameters, state.community)
         self._orders_seen = 0
+        self._refused_seen = 0
+
+    def _newly_refused(self) -> list[tuple[Withdrawal, datetime]]:
+        new = self.state.refused[self._refused_seen :]
+        self._refused_seen += len(new)
+        return [(withdrawal, at) for at, withdrawal in new]
 
     def derive(self, day: date) -> None:
         """Add the files of a date that has just been closed."""
@@ -314,6 +341,7 @@ class Correspondence:
             for account in state.book.sub_accounts()
         ]
         rows[FileKind.CHANNEL] = [channel_row(order, day) for order in orders if order.order_type in BY_CHANNEL]
+        rows[FileKind.CHANNEL] += [refused_row(state.platform_id, *one) for one in self._newly_refused()]
         rows[FileKind.STATEMENT] = statement_rows(state, day, orders)
         for kind in ADVISORY_KINDS:
             rows[kind] = self._bureau.get((day, kind), [])

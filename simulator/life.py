@@ -12,17 +12,19 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
+from random import Random
 
 from domain.vocabulary import AccountRole, LoanStatus, MovementType, OrderType
 from simulator.bank_day import closes_at, is_working_day, next_working_day, opens_at
 from simulator.book import Hold, Movement, Order
+from simulator.channel_fee import channel_fee
 from simulator.loan_terms import draw_loan
 from simulator.loans import Loan, PlanRow
 from simulator.opening import plan_payments
 from simulator.parameters import YUAN
 from simulator.people import Customer
 from simulator.repayments import compensation_order, plan_need, repayment_orders
-from simulator.state import Duty, PlatformState
+from simulator.state import Duty, PlatformState, Withdrawal
 
 Action = Callable[[datetime], None]
 FULL_SIZE = 700
@@ -37,6 +39,8 @@ LAST_EVENT = timedelta(hours=23, minutes=20)
 MINUTE = timedelta(minutes=1)
 OPEN_LOANS = 6
 MOST_LOANS_AT_ONCE = 2
+TWINS_ONE_IN, REFUSED_ONE_IN = 12, 5
+"""How many recharges are made twice within a minute, how many withdrawals the customer's bank refuses."""
 
 
 @dataclass
@@ -50,8 +54,14 @@ class Life:
     numbers: int = 0
     raising: list[Loan] = field(default_factory=list)
     bids: dict[str, list[tuple[Customer, Hold]]] = field(default_factory=lambda: defaultdict(list))
-    recharged: dict[date, int] = field(default_factory=lambda: defaultdict(int))
+    recharged: dict[date, list[int]] = field(default_factory=lambda: defaultdict(list))
     withdrawn: dict[date, int] = field(default_factory=lambda: defaultdict(int))
+    unpaid: dict[date, list[Withdrawal]] = field(default_factory=lambda: defaultdict(list))
+    to_return: dict[date, list[Withdrawal]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        # streams of their own: what else happens in a world does not hang on them
+        self.mishaps = Random(f"{self.state.seed}/mishaps/{self.state.platform_id}")
 
     def live(self, day: date) -> None:
         """Live one business date and keep its closing balances."""
@@ -88,6 +98,8 @@ class Life:
         if is_working_day(self.day):
             self._plan(rng.randrange(630, 660), self._settle)
             self._plan(rng.randrange(660, 690), self._pay_out)
+            for withdrawal in self.to_return.pop(self.day, []):
+                self._plan(self.mishaps.randrange(700, 1200), partial(self._give_back, withdrawal))
         if self.day.weekday() == 4:
             self._plan(rng.randrange(900, 1000), self._sweep_profit)
 
@@ -153,19 +165,27 @@ class Life:
 
     def _recharge(self, account: str, amount_minor: int, at: datetime) -> None:
         channel = self._control(AccountRole.CHANNEL_RECEIVABLE)
-        self.recharged[self.day] += amount_minor
+        self.recharged[self.day].append(amount_minor)
         self._order(OrderType.RECHARGE, at, account, None, [Movement(MovementType.RECHARGE, channel, account, amount_minor)])
 
     def _recharge_investor(self, at: datetime) -> None:
         rng = self.state.rng
         investor = rng.choice(self.state.community.with_role(AccountRole.INVESTOR))
         cents = rng.randrange(100) if rng.randrange(4) == 0 else 0
-        self._recharge(investor.accounts[AccountRole.INVESTOR], rng.randrange(1, 31) * 100 * YUAN + cents, at)
+        account, amount = investor.accounts[AccountRole.INVESTOR], rng.randrange(1, 31) * 100 * YUAN + cents
+        self._recharge(account, amount, at)
+        if self.mishaps.randrange(TWINS_ONE_IN) == 0:
+            # the same again within the minute, on purpose: sound, and alike in all but the number
+            self._at(at + timedelta(seconds=self.mishaps.randrange(5, 50)), partial(self._recharge, account, amount))
 
     def _withdraw(self, account: str, amount_minor: int, at: datetime) -> None:
-        payable = self._control(AccountRole.WITHDRAWAL_PAYABLE)
-        self.withdrawn[self.day] += amount_minor
-        self._order(OrderType.WITHDRAW, at, account, None, [Movement(MovementType.WITHDRAW, account, payable, amount_minor)])
+        payable, request_no = self._control(AccountRole.WITHDRAWAL_PAYABLE), self._request_no()
+        if self.mishaps.randrange(REFUSED_ONE_IN) == 0:
+            self.unpaid[self.day].append(Withdrawal(request_no, account, amount_minor))
+        else:
+            self.withdrawn[self.day] += amount_minor
+        moved = [Movement(MovementType.WITHDRAW, account, payable, amount_minor)]
+        self._order(OrderType.WITHDRAW, at, account, None, moved, request_no=request_no)
 
     def _withdraw_investor(self, at: datetime) -> None:
         investor = self._rich_investor(200 * YUAN)
@@ -175,22 +195,27 @@ class Life:
             self._withdraw(account, available * self.state.rng.randrange(10, 60) // 100, at)
 
     def _settle(self, at: datetime) -> None:
-        """The payment company hands over earlier dates' recharges, gross, one batch a date."""
+        """The payment company hands over earlier dates' recharges less its fee, which the platform bears, one batch a date."""
         special, channel = self._control(AccountRole.SPECIAL_ACCOUNT), self._control(AccountRole.CHANNEL_RECEIVABLE)
+        income = self.state.community.own_account(AccountRole.PLATFORM_INCOME)
         due = [day for day in self.recharged if next_working_day(day) <= self.day]
         for index, day in enumerate(due):
-            amount = self.recharged.pop(day)
+            amounts = self.recharged.pop(day)
+            gross, fee = sum(amounts), channel_fee(sum(amounts), len(amounts))
             self._order(
                 OrderType.SETTLEMENT,
                 at + timedelta(seconds=index),
                 None,
                 None,
-                [Movement(MovementType.SETTLEMENT, special, channel, amount)],
+                [
+                    Movement(MovementType.SETTLEMENT, special, channel, gross - fee),
+                    Movement(MovementType.CHANNEL_FEE, income, channel, fee),
+                ],
                 request_no=f"{self.state.platform_id}-SETTLE-{day:%Y%m%d}",
             )
 
     def _pay_out(self, at: datetime) -> None:
-        """The bank sends earlier dates' withdrawals to the customers' cards, one payout a date."""
+        """The bank sends earlier dates' withdrawals to the customers' cards, one payout a date; refused ones go back."""
         special, payable = self._control(AccountRole.SPECIAL_ACCOUNT), self._control(AccountRole.WITHDRAWAL_PAYABLE)
         due = [day for day in self.withdrawn if next_working_day(day) <= self.day]
         for index, day in enumerate(due):
@@ -203,6 +228,19 @@ class Life:
                 [Movement(MovementType.WITHDRAW_PAYOUT, payable, special, amount)],
                 request_no=f"{self.state.platform_id}-PAYOUT-{day:%Y%m%d}",
             )
+        for day in [day for day in self.unpaid if next_working_day(day) <= self.day]:
+            for withdrawal in self.unpaid.pop(day):
+                self.state.refused.append((at, withdrawal))
+                if self.mishaps.randrange(2):
+                    self._later(at, 5, 60, partial(self._give_back, withdrawal))
+                else:
+                    self.to_return[next_working_day(self.day)].append(withdrawal)
+
+    def _give_back(self, withdrawal: Withdrawal, at: datetime) -> None:
+        """A refused withdrawal is the customer's again, by the close of the next working day."""
+        payable = self._control(AccountRole.WITHDRAWAL_PAYABLE)
+        moved = [Movement(MovementType.BACKROLL, payable, withdrawal.account_no, withdrawal.amount_minor)]
+        self._order(OrderType.BACKROLL, at, withdrawal.account_no, None, moved, request_no=f"{withdrawal.request_no}#B")
 
     # -- lending ------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ BANK = "BANK"
 BUREAU = "BUREAU"
 YUAN = 100
 """Minor units of one yuan."""
+FEE_TERMS = ({"basis": "VOLUME_RECHARGE", "rate": "0.00025"}, {"basis": "COUNT_TXN", "unit_minor": 10})
+"""What the payment company keeps of a settlement batch (spec 08 section 8.2)."""
 
 
 @dataclass(frozen=True)

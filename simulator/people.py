@@ -10,7 +10,7 @@ from typing import Any
 
 from domain.vocabulary import AccountRole
 from simulator.bank_day import months_after
-from simulator.parameters import CURRENCY, PACK, PAYMENT_COMPANY, WorldParameters
+from simulator.parameters import CURRENCY, FEE_TERMS, PACK, PAYMENT_COMPANY, WorldParameters
 
 SURNAMES = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗"
 PLATFORM_NAMES = ("Harbour Lending", "Lantern Loans", "Millstone Credit", "Orchard Finance", "Bamboo Bridge")
@@ -154,6 +154,7 @@ def registry(communities: list[Community], parameters: WorldParameters) -> dict[
                 "paycom_id": PAYMENT_COMPANY,
                 "name": "Clearwater Payments",
                 "platform_ids": [home.platform_id for home in communities],
+                "fee_terms": [dict(term) for term in FEE_TERMS],
             }
         ],
         "parties": [vars(party).copy() for party in parties.values()],

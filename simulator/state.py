@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from random import Random
 
@@ -43,6 +43,15 @@ class DayClose:
     held: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A withdrawal that the customer's bank refuses: its request, whose it is, how much."""
+
+    request_no: str
+    account_no: str
+    amount_minor: int
+
+
 @dataclass
 class PlatformState:
     """One platform: its people, its book, its loans, and its agenda of instalments by date."""
@@ -55,6 +64,8 @@ class PlatformState:
     agenda: dict[date, list[tuple[Loan, PlanRow, Duty]]] = field(default_factory=lambda: defaultdict(list))
     opening_payments: list[OpeningPayment] = field(default_factory=list)
     closes: dict[date, DayClose] = field(default_factory=dict)
+    refused: list[tuple[datetime, Withdrawal]] = field(default_factory=list)
+    """Withdrawals that the payment company could not pay out, when it found out."""
     claim_count: int = 0
 
     @property

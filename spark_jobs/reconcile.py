@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from lake import calendars, store
+from lake import calendars, channel_fees, store
 from lake.steps import StepContext, StepResult
 from lake.tables import TABLES
 from recon.engine import SparkEngine, run_statements
@@ -15,6 +15,9 @@ from recon.rules import RuleSet, load_rules
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+SETTLED_WITHIN_DAYS = 14
+"""The longest time between the orders of a batch and its settlement, holidays included."""
 
 
 def run(context: StepContext) -> StepResult:
@@ -31,6 +34,7 @@ def run(context: StepContext) -> StepResult:
         earlier = store.published_before(context, "recon_carry", context.run.first_date)
         carried = engine.keep("carried", last_carried(earlier))
         engine.provide("match_history", remembered_matches(context, rules))
+        engine.provide("channel_history", earlier_channel_orders(context))
         run_statements(engine, statements(rules, scope(context, oldest(carried))))
         tables = store.write_all(context, {name: engine.frame(f"out_{name}").select(*TABLES[name].columns) for name in WRITTEN})
         return StepResult(records_read(engine), sum(tables.values()), tables, {"rows": dict(engine.rows), **by_code(context)})
@@ -55,6 +59,15 @@ def remembered_matches(context: StepContext, rules: RuleSet) -> DataFrame:
     return matches.where(F.col("business_date") >= F.lit(since))
 
 
+def earlier_channel_orders(context: StepContext) -> DataFrame:
+    """Channel orders of published dates whose batch may be settled in this run."""
+    from pyspark.sql import functions as F
+
+    since = context.run.first_date - timedelta(days=SETTLED_WITHIN_DAYS)
+    orders = store.published_before(context, "channel_order", context.run.first_date)
+    return orders.where((F.col("business_date") >= F.lit(since)) & F.col("settlement_batch_no").isNotNull())
+
+
 def oldest(carried: DataFrame) -> date | None:
     """The date on which the oldest carried item opened."""
     from pyspark.sql import functions as F
@@ -67,9 +80,8 @@ def scope(context: StepContext, opened: date | None) -> Scope:
     """Dates and clock of a run; the calendar reaches back to the oldest open item."""
     run, settings = context.run, context.settings
     start = min(run.first_date, opened or run.first_date)
-    return Scope(
-        run.run_id, run.first_date, run.last_date, start, settings.zone, calendars.of_run(settings, run.run_id), settings.cutoff
-    )
+    calendar, fee_terms = calendars.of_run(settings, run.run_id), channel_fees.of_run(settings, run)
+    return Scope(run.run_id, run.first_date, run.last_date, start, settings.zone, calendar, settings.cutoff, fee_terms)
 
 
 def records_read(engine: SparkEngine) -> int:

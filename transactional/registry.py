@@ -69,6 +69,7 @@ PLATFORM = Target(
     {"platform_id": "text", "name": "text", "legal_name": "text", "currency": "text", "pack_id": "text", "onboarded_on": "date"},
 )
 PAYMENT_COMPANY = Target("payment_company", ("paycom_id",), {"paycom_id": "text", "name": "text"})
+FEES = Target("payment_company_fee", ("paycom_id",), {"paycom_id": "text", "fee_terms": "jsonb"})
 SERVES = Target("payment_company_platform", ("paycom_id", "platform_id"), {"paycom_id": "text", "platform_id": "text"})
 PARTY = Target(
     "party",
@@ -123,6 +124,9 @@ async def _register(connection: Any, body: Registry) -> dict[str, int]:
     }
     serves = [{"paycom_id": row.paycom_id, "platform_id": name} for row in body.payment_companies for name in row.platform_ids]
     await _add(connection, SERVES, serves)
+    # who says nothing of fees leaves what was registered
+    fees = [{"paycom_id": row.paycom_id, "fee_terms": _rows(row.fee_terms)} for row in body.payment_companies if row.fee_terms]
+    await _add(connection, FEES, fees)
     new["customers"] = await _add(connection, CUSTOMER, await _customers(connection, body))
     await _add(connection, ACCOUNT, await _control_accounts(connection, body, serves))
     sub_accounts = [{"is_control": False, "paycom_id": None, **row} for row in _rows(body.sub_accounts)]

@@ -42,12 +42,21 @@ class Platform(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     onboarded_on: date
 
 
+class FeeTerms(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    """What a payment company keeps of a settlement: a share of what was recharged, or minor units an order."""
+
+    basis: Literal["VOLUME_RECHARGE", "COUNT_TXN"]
+    rate: Annotated[str, msgspec.Meta(pattern=r"^0(\.[0-9]{1,9})?\Z")] = "0"
+    unit_minor: Money = 0
+
+
 class PaymentCompany(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A payment channel and the platforms it serves."""
+    """A payment channel, the platforms it serves, and the fees it was registered with."""
 
     paycom_id: TextId
     name: Label
     platform_ids: list[TextId] = []
+    fee_terms: Annotated[list[FeeTerms], msgspec.Meta(max_length=10)] = []
 
 
 class Party(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

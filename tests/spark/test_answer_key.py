@@ -17,6 +17,7 @@ from lake import store
 from lake.steps import Run, StepContext
 from lake.tables import TABLES
 from simulator.answer_key import Finding, compare, expected_findings
+from simulator.channel_fee import terms_of
 from simulator.parameters import BANK, WorldParameters
 from simulator.world import World, make_world, write_world
 from spark_jobs import land, reconcile
@@ -24,10 +25,9 @@ from spark_jobs import land, reconcile
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-PARAMETERS = WorldParameters(platforms=2, customers=60, history_months=4, days=6, faults_per_code=1)
+PARAMETERS = WorldParameters(platforms=2, customers=60, history_months=4, days=9, faults_per_code=1)
 CODES = {
-    "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B10", "B11", "B12", "B14", "B16", "B20", "B21", "B22", "B23", "B24",
-    "B25", "B26", "B27",
+    *(f"B{number:02d}" for number in range(1, 29)),
 }  # fmt: skip
 RUN = 840_001
 
@@ -56,6 +56,7 @@ def reconciled(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(land, "registry", lambda _: registry_of(world))
         patch.setattr(store, "winners_before", lambda *_: [])
+        patch.setattr(reconcile.channel_fees, "of_run", lambda *_: tuple(map(terms_of, PARAMETERS.platform_ids)))
         land.run(context)
         for table, rows in (ledger_rows(world) | position_rows(world)).items():
             columns = TABLES[table].columns

@@ -1,0 +1,2 @@
+DROP VIEW night.channel_fee;
+DROP TABLE registry.payment_company_fee;
