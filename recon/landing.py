@@ -1,6 +1,6 @@
 """One side's files to canonical records by its spec: good rows as Arrow batches, bad rows to the quarantine with their reasons.
 
-Columns: record_id (null when the spec gives none), file_no, line_no, amount_minor, currency,
+Columns: record_id (null when the spec gives none or text fields say it), file_no, line_no, amount_minor, currency,
   business_date, ordinal
 (working days up to it), near_cutoff; then each declared field as f_NAME (text), m_NAME (minor units), d_NAME (date), t_NAME
   (UTC).
@@ -38,6 +38,11 @@ class Landed:
     faults: list[RowFault] = field(default_factory=list)
     quarantined: int = 0
     plain_ids: bool = True
+
+
+def has_text_id(source: SourceSpec) -> bool:
+    """Whether a record's id is in the columns of its text fields, so that nobody needs to keep it twice."""
+    return bool(source.id) and all(source.fields[name].type == "text" for name in source.id)
 
 
 def column(name: str, declared: FieldSpec) -> str:
@@ -226,6 +231,9 @@ def _record_id(made: dict[str, pa.Array], source: SourceSpec, size: int, landed:
     if not source.id:
         return pa.nulls(size, pa.string())
     parts = [pc.cast(made[name], pa.string()) for name in source.id]
+    if has_text_id(source):
+        landed.plain_ids = landed.plain_ids and not any(pc.any(pc.match_substring(part, ";")).as_py() for part in parts)
+        return pa.nulls(size, pa.string())
     joined = parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, "|")
     # ids are listed with ';' between them
     if not pc.any(pc.match_substring(joined, ";")).as_py():

@@ -28,6 +28,7 @@ _CONTENT = {
     "matches": ["pair", "state", "tier", "score", "left_ids", "right_ids", "left_minor", "right_minor", "currency"],
     "quarantine": ["side", "column", "reason", "raw"],
 }
+_SHARED = {"matches": ["pair", "state", "tier", "score", "currency"]}
 _ORDER = {
     "matches": "pair, group_id",
     "breaks": "pair, break_id, currency",
@@ -62,17 +63,25 @@ def content(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
     """Row count and a hash that depends on the rows alone, not on their order nor on the lines they came from.
 
     Each row's 128-bit md5 is cut into halves that are summed: sums do not depend on the order and, unlike XOR, see a row twice.
+    What is the same in many rows is hashed once with their sums, and a right value like the left one is not hashed twice.
     """
     columns = _CONTENT.get(name) or [row[0] for row in connection.execute(f"describe {name}").fetchall() if row[0] not in _PLACES]
-    text = ", ".join(f"""coalesce(cast("{column}" as varchar), chr(30))""" for column in columns)
-    digest = f"select md5_number(concat_ws(chr(31), {text})) as digest from {name}"
+    shared = _SHARED.get(name, [])
+    text = ", ".join(_hashed(one, columns) for one in columns if one not in shared)
+    digest = f"select {', '.join(['1 as one', *shared])}, md5_number(concat_ws(chr(31), {text})) as digest from {name}"
     low = "18446744073709551615::uhugeint"
-    found = connection.execute(
-        f"""select count(*), coalesce(sum((digest & {low})::uint64), 0), coalesce(sum((digest >> 64)::uint64), 0)
-          from ({digest})"""
-    ).fetchone()
-    assert found is not None
-    return {"rows": found[0], "sha256": sha256("|".join(map(str, found)).encode()).hexdigest()}
+    sums = connection.execute(
+        f"""select {", ".join(["count(*)", *shared])}, sum((digest & {low})::uint64), sum((digest >> 64)::uint64)
+          from ({digest}) group by {", ".join(["one", *shared])} order by all"""
+    ).fetchall()
+    rows = sum(found[0] for found in sums)
+    return {"rows": rows, "sha256": sha256("\n".join("|".join(map(str, found)) for found in sums).encode()).hexdigest()}
+
+
+def _hashed(name: str, columns: Sequence[str]) -> str:
+    twin = name.replace("right_", "left_", 1)
+    text = f"""coalesce(cast("{name}" as varchar), chr(30))"""
+    return f"""case when "{name}" = "{twin}" then chr(29) else {text} end""" if twin != name and twin in columns else text
 
 
 def file_hashes(paths: Sequence[Path]) -> dict[str, str]:
