@@ -59,13 +59,13 @@ create table d as select order_no, count(*) filter (side = 'L') as lefts, count(
     sum(case side when 'L' then amount_minor else -amount_minor end) as effect, min(day) as day
   from (select 'L' as side, * from l union all select 'R', * from r) where order_no in (from dl) or order_no in (from dr) group
     by 1;
-copy (select 'L:' || order_no as group_id, 'CONFIRMED' as state, 'order' as tier, order_no as left_ids, order_no as right_ids,
-  left_minor,
-    right_minor, currency, 'order_no equal; currency equal; amount equal' as reasons from j where kind = 'MATCH')
+copy (select 'left-right' as pair, 'L:' || order_no as group_id, 'CONFIRMED' as state, 'order' as tier, 100 as score, 1 as
+  left_count, 1 as right_count, order_no as left_ids, order_no as right_ids, left_minor, right_minor, currency,
+  'order_no equal; currency equal; amount equal' as reasons from j where kind = 'MATCH')
   to '{out}/matches.parquet' (format parquet, compression zstd);
-copy (select 'L:' || order_no as group_id, 'CONFIRMED' as state, 'order' as tier, order_no as left_ids, order_no as right_ids,
-  left_minor,
-    right_minor, currency, 'order_no equal; currency equal; amount equal' as reasons from j where kind = 'MATCH')
+copy (select 'left-right' as pair, 'L:' || order_no as group_id, 'CONFIRMED' as state, 'order' as tier, 100 as score, 1 as
+  left_count, 1 as right_count, order_no as left_ids, order_no as right_ids, left_minor, right_minor, currency,
+  'order_no equal; currency equal; amount equal' as reasons from j where kind = 'MATCH')
   to '{out}/matches.csv' (format csv, header);
 create table b as select md5(order_no) as break_id, kind, order_no, coalesce(left_minor, 0) - coalesce(right_minor, 0) as
   effect_minor,
@@ -117,7 +117,7 @@ def _child(way: str, left: Path, right: Path, out: Path) -> dict[str, float]:
     arguments += f", {way.partition(':')[2]!r})" if ":" in way else ")"
     code = f"from pathlib import Path; from bench import recon_alone as b; b.{way.partition(':')[0]}{arguments}"
     code += "; import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True, env=_environment())
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
@@ -125,6 +125,11 @@ def _child(way: str, left: Path, right: Path, out: Path) -> dict[str, float]:
         "cpu_s": round(cpu, 2),
         "memory_gb": round(int(done.stdout.split()[-1]) / 2**20, 2),
     }
+
+
+def _environment() -> dict[str, str]:
+    """The package's bytecode is written once at installation; a run must not compile it again."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def answer(out: Path) -> list[tuple[str, int]]:
@@ -166,8 +171,6 @@ def from_the_shell() -> dict[str, float]:
         )
         command = [str(Path(sys.executable).parent / "fundwatch"), "recon", "run", "--spec", "spec.yaml", "--out", "out"]
         runs = []
-        # the package's bytecode is written once at installation; a run must not compile it again
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         for _ in range(3):
             before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             subprocess.run(
@@ -175,7 +178,7 @@ def from_the_shell() -> dict[str, float]:
                 cwd=folder,
                 check=True,
                 capture_output=True,
-                env=environment,
+                env=_environment(),
             )
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

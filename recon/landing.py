@@ -38,6 +38,7 @@ class Landed:
     faults: list[RowFault] = field(default_factory=list)
     quarantined: int = 0
     plain_ids: bool = True
+    sequences: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def has_text_id(source: SourceSpec) -> bool:
@@ -137,7 +138,10 @@ def _parsed(raw: dict[str, pa.Array], made: dict[str, pa.Array], declared: Field
     zone = declared.zone or spec.zone
     if declared.column is not None:
         return _read(raw[declared.column], raw, declared, zone)
-    if declared.constant is not None:
+    if declared.sequence is not None:
+        # staging finds it when all records are there
+        found = pa.nulls(size, pa.string())
+    elif declared.constant is not None:
         found = pa.repeat(pa.scalar(declared.constant), size)
     elif declared.sum is not None:
         found = _signed(_total(made, declared.sum, size), declared, raw)
@@ -244,7 +248,7 @@ def _record_id(made: dict[str, pa.Array], source: SourceSpec, size: int, landed:
 
 def _kept(made: dict[str, pa.Array], source: SourceSpec, size: int) -> pa.Array:
     kept = pc.invert(_none(size))
-    for keep in source.keep:
+    for keep in () if source.has_sequence else source.keep:
         kept = pc.and_(kept, pc.is_in(made[keep.field], value_set=pa.array(keep.values)))
     return kept
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from recon.arrow_tables import create_table
-from recon.landing import Landed
+from recon.landing import PREFIX, Landed
 from recon.reconcile import Pair
 from recon.spec import Spec
 
@@ -34,6 +34,7 @@ _ORDER = {
     "breaks": "pair, break_id, currency",
     "explanations": "pair, subject_id, step, signal",
     "quarantine": 'side, file, line, "column", reason',
+    "sequences": "side, field, record_id",
 }
 ORDERED_ROWS_MAX = 250_000
 """Tables up to so many rows are written in order, byte for byte the same again; sorting more would cost more than matching."""
@@ -47,7 +48,20 @@ def write(connection: duckdb.DuckDBPyConnection, landed: Mapping[str, Landed], o
     out.mkdir(parents=True, exist_ok=True)
     rows = [{"side": side, **asdict(fault)} for side, one in landed.items() for fault in one.faults]
     create_table(connection, "quarantine", pa.Table.from_pylist(rows, schema=QUARANTINE))
-    return {name: _written(connection, name, out) for name in (*TABLES, "quarantine")}
+    places = _sequences(landed)
+    if places:
+        connection.execute(f"create or replace temp view sequences as {places}")
+    return {name: _written(connection, name, out) for name in (*TABLES, "quarantine", *(["sequences"] if places else []))}
+
+
+def _sequences(landed: Mapping[str, Landed]) -> str:
+    """Places inside an account's day by record, of the sides whose spec asks for them."""
+    return " union all ".join(
+        f"""select '{side}' as side, record_id, business_date, '{name}' as field, {PREFIX["text"]}{name} as place
+          from side_{side} where {PREFIX["text"]}{name} is not null"""
+        for side, one in landed.items()
+        for name in one.sequences
+    )
 
 
 def _written(connection: duckdb.DuckDBPyConnection, name: str, out: Path) -> dict[str, Any]:
@@ -115,7 +129,7 @@ def summary(
         "spec_version": spec.version,
         "sides": {
             side: {"files": dict(inputs[side]), "rows": one.rows, "quarantined": one.quarantined, "left_out": one.left_out,
-                   "records": one.rows - one.quarantined - one.left_out}
+                   "records": one.rows - one.quarantined - one.left_out, "sequences": one.sequences}
             for side, one in landed.items()
         },
         "pairs": pairs,

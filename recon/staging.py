@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recon import plain, working_days
+from recon import plain, sequence, working_days
 from recon.arrow_tables import create_table
 from recon.landing import Landed, column, land, schema
 from recon.spec import KeyTier, SourceSpec, Spec, Tier
@@ -83,11 +83,9 @@ def _as_it_stands(
         # whatever it is, Arrow's readers say it of the file and the line
         return None
     landed = Landed([path.name for path in paths], sum(pq.read_metadata(path).num_rows for path in paths))
-    connection.execute(f"delete from landed_{name} where ({plain.kept(source)}) is not true")
+    landed.left_out = _drop_others(connection, name, source)
     escaped = " or ".join(f"contains({column(field, source.fields[field])}, ';')" for field in source.id) or "false"
-    found = connection.execute(f"select count(*), coalesce(bool_or({escaped}), false) from landed_{name}").fetchone()
-    assert found is not None
-    landed.left_out, landed.plain_ids = landed.rows - found[0], not found[1]
+    landed.plain_ids = connection.execute(f"select 1 from landed_{name} where {escaped} limit 1").fetchone() is None
     return landed
 
 
@@ -114,7 +112,18 @@ def _through_arrow(
         if failures:
             raise failures[0] from None
         raise
+    if source.has_sequence:
+        landed.sequences = sequence.number_days(connection, f"landed_{name}", source)
+        landed.left_out = _drop_others(connection, name, source)
     return landed
+
+
+def _drop_others(connection: duckdb.DuckDBPyConnection, name: str, source: SourceSpec) -> int:
+    """Records that do not take part go; gives their number."""
+    if not source.keep:
+        return 0
+    dropped = connection.execute(f"delete from landed_{name} where ({plain.kept(source)}) is not true").fetchone()
+    return int(dropped[0]) if dropped else 0
 
 
 def facts(connection: duckdb.DuckDBPyConnection, landed: Mapping[str, Landed]) -> Facts:
