@@ -117,7 +117,9 @@ def _child(way: str, left: Path, right: Path, out: Path) -> dict[str, float]:
     arguments += f", {way.partition(':')[2]!r})" if ":" in way else ")"
     code = f"from pathlib import Path; from bench import recon_alone as b; b.{way.partition(':')[0]}{arguments}"
     code += "; import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True, env=_environment())
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True, env=_environment()
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from domain.errors import BadInput
-from recon import values, working_days
+from recon import reasons, values, working_days
+from recon.reasons import Reason
 from recon.sources import READERS, Block, RowFault
 from recon.spec import FieldSpec, SourceSpec, Spec
 
@@ -95,7 +96,7 @@ def _canonical(
     ordinal = working_days.ordinals(spec.calendar, made["date"]) if "date" in made else pa.nulls(size, pa.int32())
     if "date" in made:
         outside = pc.and_(pc.is_valid(made["date"]), pc.is_null(ordinal))
-        faults.append(("date", outside, f"lies outside calendar {spec.calendar}"))
+        faults.append(("date", outside, reasons.outside(spec.calendar)))
     bad = _none(size)
     for _, mask, _ in faults:
         bad = pc.or_(bad, mask)
@@ -120,17 +121,17 @@ def _none(size: int) -> pa.Array:
 
 def _fields(
     raw: dict[str, pa.Array], source: SourceSpec, spec: Spec, size: int
-) -> tuple[dict[str, pa.Array], list[tuple[str, pa.Array, str]]]:
+) -> tuple[dict[str, pa.Array], list[tuple[str, pa.Array, Reason]]]:
     """Values of every field, and the masks of bad rows with the name of the column and the reason."""
     made: dict[str, pa.Array] = {}
-    faults: list[tuple[str, pa.Array, str]] = []
+    faults: list[tuple[str, pa.Array, Reason]] = []
     for name, declared in source.fields.items():
         given = declared.column or name
         parsed = _parsed(raw, made, declared, spec, size)
         made[name] = parsed.values
         faults.append((given, parsed.bad, parsed.reason))
         if declared.required or name in {"amount", "currency", "date"}:
-            faults.append((given, pc.and_(pc.is_null(parsed.values), pc.invert(parsed.bad)), "is required and empty"))
+            faults.append((given, pc.and_(pc.is_null(parsed.values), pc.invert(parsed.bad)), reasons.REQUIRED))
     return made, faults
 
 
@@ -149,7 +150,7 @@ def _parsed(raw: dict[str, pa.Array], made: dict[str, pa.Array], declared: Field
         found = _signed(values.share(made[declared.rate.of], declared.rate), declared, raw)
     else:
         found = _business_date(made[declared.business_date_of or ""], zone, spec.cutoff)
-    return values.Parsed(found, _none(size), "")
+    return values.Parsed(found, _none(size), reasons.NONE)
 
 
 def _total(made: dict[str, pa.Array], factors: dict[str, int], size: int) -> pa.Array:
@@ -162,7 +163,7 @@ def _total(made: dict[str, pa.Array], factors: dict[str, int], size: int) -> pa.
 def _read(column_values: pa.Array, raw: dict[str, pa.Array], declared: FieldSpec, zone: str) -> values.Parsed:
     match declared.type:
         case "text":
-            return values.Parsed(values.text(column_values, declared.normalise), _none(len(column_values)), "")
+            return values.Parsed(values.text(column_values, declared.normalise), _none(len(column_values)), reasons.NONE)
         case "amount":
             parsed = values.amount(column_values, declared)
             return values.Parsed(_signed(parsed.values, declared, raw), parsed.bad, parsed.reason)
@@ -253,12 +254,12 @@ def _kept(made: dict[str, pa.Array], source: SourceSpec, size: int) -> pa.Array:
     return kept
 
 
-def _row_faults(block: Block, file: str, faults: list[tuple[str, pa.Array, str]]) -> list[RowFault]:
+def _row_faults(block: Block, file: str, faults: list[tuple[str, pa.Array, Reason]]) -> list[RowFault]:
     """One entry a fault; only bad rows are touched one by one."""
     found = [
-        RowFault(file, block.lines[index].as_py(), name, reason, block.raw(index))
+        RowFault.of(file, block.lines[index].as_py(), name, reason, block.raw(index))
         for name, mask, reason in faults
-        if reason and pc.any(mask).as_py()
+        if reason.en and pc.any(mask).as_py()
         for index in pc.indices_nonzero(mask).to_pylist()
     ]
     return sorted(found, key=lambda fault: (fault.line, fault.column))

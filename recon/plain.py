@@ -116,4 +116,3 @@ def own_id(source: SourceSpec, *, plain_ids: bool) -> str | None:
     joined = " || '|' || ".join(column(name, source.fields[name]) for name in source.id)
     # ids are listed with ';' between them
     return joined if plain_ids else f"replace({joined}, ';', '%3B')"
-

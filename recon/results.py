@@ -40,7 +40,7 @@ ORDERED_ROWS_MAX = 250_000
 """Tables up to so many rows are written in order, byte for byte the same again; sorting more would cost more than matching."""
 _CHUNK = 2**20
 QUARANTINE = pa.schema([("side", pa.string()), ("file", pa.string()), ("line", pa.int64()), ("column", pa.string()),
-                        ("reason", pa.string()), ("raw", pa.string())])  # fmt: skip
+                        ("reason", pa.string()), ("reason_zh", pa.string()), ("raw", pa.string())])  # fmt: skip
 
 
 def write(connection: duckdb.DuckDBPyConnection, landed: Mapping[str, Landed], out: Path) -> dict[str, dict[str, Any]]:

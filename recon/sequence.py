@@ -32,7 +32,7 @@ class SeveralWays(Exception):
 
 @dataclass
 class Days:
-    """Days of accounts by what was found: one order, several possible ones, none; and days that do not open as the last closed."""
+    """Days of accounts by what was found: one order, several, none; and the days that do not open as the last one closed."""
 
     ordered: int = 0
     several: int = 0
@@ -116,7 +116,8 @@ def _number(
           order by {", ".join(by)}, business_date, rowid"""
     ).fetchall()
     days = Days()
-    places = [entry for _, account in groupby(rows, lambda row: row[: len(by)]) for entry in _account(list(account), rule.rounding_minor, days)]
+    accounts = groupby(rows, lambda row: row[: len(by)])
+    places = [entry for _, account in accounts for entry in _account(list(account), rule.rounding_minor, days)]
     schema = pa.schema([("row_no", pa.int64()), ("place", pa.string())])
     create_table(connection, "sequence_found", pa.Table.from_pylist(places, schema=schema))
     connection.execute(f"update {table} as t set {target} = f.place from sequence_found as f where t.rowid = f.row_no")

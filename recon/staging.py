@@ -138,9 +138,7 @@ def _content_id(columns: pa.Schema) -> str:
     return f"'x' || substring(md5(concat_ws(chr(31), {parts})), 1, 16)"
 
 
-def _make_ids_unique(
-    connection: duckdb.DuckDBPyConnection, table: str, own: str, columns: pa.Schema, *, only_kept: bool
-) -> None:
+def _make_ids_unique(connection: duckdb.DuckDBPyConnection, table: str, own: str, columns: pa.Schema, *, only_kept: bool) -> None:
     """Repeated ids get ``~2``, ``~3`` … in the order of the records' content, so that equal input gives equal ids.
 
     `own`: expression of the id; `only_kept`: just the ids that stand in the table itself.

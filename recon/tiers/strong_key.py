@@ -137,5 +137,8 @@ def _outcome(scene: Scene, tier: KeyTier) -> tuple[list[str], str]:
     kinds = list(dict.fromkeys([*_FIXED_KINDS, *(kind for _, kind in tests)]))
     cases = " ".join(f"when {test} then {kinds.index(kind)}" for test, kind in tests)
     repeated = " ".join(f"when {test} then {kinds.index(kind)}" for test, kind in _REPEATED)
-    return kinds, f"""cast(case when lefts = 1 and rights = 1 then case {cases} else {_MATCH} end {repeated}
-      else {kinds.index("OPEN")} end as tinyint)"""
+    return (
+        kinds,
+        f"""cast(case when lefts = 1 and rights = 1 then case {cases} else {_MATCH} end {repeated}
+      else {kinds.index("OPEN")} end as tinyint)""",
+    )

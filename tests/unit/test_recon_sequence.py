@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from recon import sequence
 
 @given(st.lists(st.integers(1, 10**9), min_size=2, max_size=30, unique=True), st.randoms(use_true_random=False))
 def test_the_records_of_a_day_find_back_into_their_order(balances: list[int], chance: random.Random) -> None:
-    steps = list(zip(balances, balances[1:], strict=False))
+    steps = list(pairwise(balances))
     shuffled = chance.sample(steps, len(steps))
     found = sequence.order(shuffled)
     assert found is not None and [shuffled[number] for number in found] == steps
