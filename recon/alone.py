@@ -15,8 +15,9 @@ import duckdb
 from domain.errors import BadInput, WrongUse
 from recon import answer_key, page, results, sources, staging
 from recon.engine import DuckEngine, run_statements
+from recon.landing import Landed
 from recon.reconcile import Pair, pairs, statements
-from recon.spec import Spec
+from recon.spec import SourceSpec, Spec
 from recon.working_days import ordinal
 
 if TYPE_CHECKING:
@@ -50,12 +51,15 @@ def run(
     expected = answer_key.read(key) if key else None
     out.mkdir(parents=True, exist_ok=True)
     with _scratch(out) as scratch, _connection(scratch) as connection:
-        landed = {name: staging.stage(connection, name, files[name], source, spec) for name, source in sides.items()}
-        compared = pairs(spec, sides, _as_of_ordinal(connection, spec, as_of, list(sides)), staging.facts(connection, landed))
-        if engine == "spark":
-            from recon.on_spark import reconcile
+        on_spark = engine == "spark"
+        landed = {name: _landed(connection, name, files[name], source, spec, on_spark) for name, source in sides.items()}
+        facts = staging.facts(connection, landed)
+        compared = pairs(spec, sides, _as_of_ordinal(connection, spec, as_of, list(sides)), facts, by_join=on_spark)
+        if on_spark:
+            from recon.on_spark import Inputs, reconcile
 
-            reconcile(connection, spec, compared, list(sides), scratch, spark)
+            in_place = {name: files[name] for name, one in landed.items() if one.is_in_place}
+            reconcile(connection, spec, compared, Inputs(sides, in_place), scratch, spark)
         else:
             _on_duckdb(connection, spec, compared)
         written = results.write(connection, landed, out)
@@ -67,6 +71,13 @@ def run(
         page.write(connection, spec, found, out)
     results.write_json(out / "summary.json", found)
     return found
+
+
+def _landed(
+    connection: duckdb.DuckDBPyConnection, name: str, paths: Sequence[Path], source: SourceSpec, spec: Spec, on_spark: bool
+) -> Landed:
+    looked = staging.look_at(connection, name, paths, source, spec) if on_spark else None
+    return looked or staging.stage(connection, name, paths, source, spec)
 
 
 def by_size(spec: Spec, files: Mapping[str, Sequence[Path]]) -> str:

@@ -39,6 +39,8 @@ class Landed:
     faults: list[RowFault] = field(default_factory=list)
     quarantined: int = 0
     plain_ids: bool = True
+    is_in_place: bool = False
+    """Whether the files stay where they are and the engine reads them itself."""
     sequences: dict[str, dict[str, int]] = field(default_factory=dict)
 
 

@@ -34,12 +34,18 @@ def columns_of(paths: Sequence[Path], source: SourceSpec) -> Mapping[str, pa.Dat
     return shapes[0] if all(shape == shapes[0] for shape in shapes) else None
 
 
-def select(raw: str, line: str, file_no: int, source: SourceSpec, spec: Spec, types: Mapping[str, pa.DataType]) -> str | None:
-    """SELECT of the canonical columns of `recon.landing` from one file, a row expression `line` counting from 0; None when a
-    field is not plain."""
+def names(source: SourceSpec) -> dict[str, str]:
+    """What a file's columns are called among raw rows, whatever marks their own names hold."""
+    wanted = dict.fromkeys(declared.column for declared in source.fields.values() if declared.column is not None)
+    return {name: f"c{place}" for place, name in enumerate(wanted)}
+
+
+def select(raw: str, file_no: int, source: SourceSpec, spec: Spec, types: Mapping[str, pa.DataType]) -> str | None:
+    """SELECT of the canonical columns of `recon.landing` from one file, whose raw rows have `names` and `line_index` from 0;
+    None when a field is not plain."""
     made: dict[str, str] = {}
     for name, declared in source.fields.items():
-        expression = _plain(declared, types)
+        expression = _plain(declared, types, names(source))
         if expression is None:
             return None
         made[name] = expression
@@ -49,7 +55,7 @@ def select(raw: str, line: str, file_no: int, source: SourceSpec, spec: Spec, ty
     known = {
         "record_id": "cast(null as string)",
         "file_no": f"cast({file_no} as int)",
-        "line_no": f"cast({line} + 1 as bigint)",
+        "line_no": "cast(p.line_index + 1 as bigint)",
         "business_date": day or "cast(null as date)",
         "ordinal": _ordinal(spec, day),
         "near_cutoff": "false",
@@ -59,13 +65,13 @@ def select(raw: str, line: str, file_no: int, source: SourceSpec, spec: Spec, ty
     return f"select {listed} from {raw} as p{joined}"
 
 
-def _plain(declared: FieldSpec, types: Mapping[str, pa.DataType]) -> str | None:
+def _plain(declared: FieldSpec, types: Mapping[str, pa.DataType], called: Mapping[str, str]) -> str | None:
     if declared.constant is not None and declared.type == "text":
         return literal(declared.constant)
     given = types.get(declared.column or "")
     if given is None or declared.sign is not None:
         return None
-    name = 'p."' + str(declared.column).replace('"', '""') + '"'
+    name = f"p.{called[str(declared.column)]}"
     match declared.type:
         case "text" if not declared.normalise and (pa.types.is_string(given) or pa.types.is_large_string(given)):
             return f"nullif({name}, '')"
@@ -89,6 +95,25 @@ def kept(source: SourceSpec) -> str:
         f"{column(keep.field, source.fields[keep.field])} in ({', '.join(map(literal, keep.values))})" for keep in source.keep
     ]
     return " and ".join(tests) or "true"
+
+
+def statement(raws: Sequence[str], paths: Sequence[Path], source: SourceSpec, spec: Spec) -> str | None:
+    """SELECT of the canonical columns of all files of a side, each under its name in the engine; None when they are not plain."""
+    types = columns_of(paths, source)
+    if types is None:
+        return None
+    parts = [select(raw, number, source, spec, types) for number, raw in enumerate(raws)]
+    return " union all ".join(part for part in parts if part) if all(parts) else None
+
+
+def rows(paths: Sequence[Path]) -> int:
+    """Rows of Parquet files, as they say themselves."""
+    return sum(pq.read_metadata(path).num_rows for path in paths)
+
+
+def escaped(source: SourceSpec) -> str:
+    """Condition that an id holds the mark that stands between ids."""
+    return " or ".join(f"contains({column(name, source.fields[name])}, ';')" for name in source.id) or "false"
 
 
 def faults(source: SourceSpec) -> str:

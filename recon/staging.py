@@ -8,11 +8,10 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recon import plain, sequence, working_days
 from recon.arrow_tables import create_table
-from recon.landing import Landed, column, land, schema
+from recon.landing import Landed, land, schema
 from recon.spec import KeyTier, SourceSpec, Spec, Tier
 from recon.tiers.scene import Facts, literal
 from recon.working_days import EVERY_DAY
@@ -62,31 +61,66 @@ def _as_it_stands(
     connection: duckdb.DuckDBPyConnection, name: str, paths: Sequence[Path], source: SourceSpec, spec: Spec
 ) -> Landed | None:
     """Files whose columns are plain and hold no fault; None when they have to be read by Arrow."""
-    types = plain.columns_of(paths, source)
-    if types is None:
+    text = _plain_text(paths, source, spec)
+    if text is None:
         return None
-    parts = []
-    for number, path in enumerate(paths):
-        raw = f"read_parquet({literal(str(path))}, file_row_number = true)"
-        part = plain.select(raw, "p.file_row_number", number, source, spec, types)
-        if part is None:
-            return None
-        parts.append(part)
-    if spec.calendar != EVERY_DAY:
-        connection.execute(f"drop table if exists {plain.CALENDAR}")
-        create_table(connection, plain.CALENDAR, working_days.table(spec.calendar))
+    _provide_calendar(connection, spec)
     try:
-        connection.execute(f"create or replace table landed_{name} as {' union all '.join(parts)}")
+        connection.execute(f"create or replace table landed_{name} as {text}")
         if connection.execute(f"select 1 from landed_{name} where {plain.faults(source)} limit 1").fetchone():
             return None
     except duckdb.Error:
         # whatever it is, Arrow's readers say it of the file and the line
         return None
-    landed = Landed([path.name for path in paths], sum(pq.read_metadata(path).num_rows for path in paths))
+    landed = Landed([path.name for path in paths], plain.rows(paths))
     landed.left_out = _drop_others(connection, name, source)
-    escaped = " or ".join(f"contains({column(field, source.fields[field])}, ';')" for field in source.id) or "false"
-    landed.plain_ids = connection.execute(f"select 1 from landed_{name} where {escaped} limit 1").fetchone() is None
+    landed.plain_ids = connection.execute(f"select 1 from landed_{name} where {plain.escaped(source)} limit 1").fetchone() is None
     return landed
+
+
+def look_at(
+    connection: duckdb.DuckDBPyConnection, name: str, paths: Sequence[Path], source: SourceSpec, spec: Spec
+) -> Landed | None:
+    """Plain files left where they are, as the view ``side_NAME``, for an engine that reads them itself; None when they have to
+    be staged: a fault, a record without its key, or an id that the first tier does not number."""
+    text = _plain_text(paths, source, spec)
+    if text is None or not is_first_key(spec, name, source):
+        return None
+    _provide_calendar(connection, spec)
+    taking_part = f"select * from ({text}) as landed where {plain.kept(source)}"
+    named = plain.own_id(source, plain_ids=True)
+    try:
+        found = connection.execute(
+            f"""select bool_or({plain.faults(source)}), count(*) filter ({plain.kept(source)}),
+                coalesce(bool_or({plain.escaped(source)} or ({named}) is null) filter ({plain.kept(source)}), false)
+              from ({text}) as landed"""
+        ).fetchone()
+    except duckdb.Error:
+        return None
+    if found is None or found[0] or found[2]:
+        return None
+    landed = Landed([path.name for path in paths], plain.rows(paths), is_in_place=True)
+    landed.left_out = landed.rows - found[1]
+    own = f"select * replace ({named} as record_id)"
+    connection.execute(f"create or replace view side_{name} as {own} from ({taking_part}) as taking")
+    return landed
+
+
+def _plain_text(paths: Sequence[Path], source: SourceSpec, spec: Spec) -> str | None:
+    columns = [f"{_quoted(name)} as {word}" for name, word in plain.names(source).items()]
+    listed = ", ".join([*columns, "file_row_number as line_index"])
+    raws = [f"(select {listed} from read_parquet({literal(str(path))}, file_row_number = true))" for path in paths]
+    return plain.statement(raws, paths, source, spec)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _provide_calendar(connection: duckdb.DuckDBPyConnection, spec: Spec) -> None:
+    if spec.calendar != EVERY_DAY:
+        connection.execute(f"drop table if exists {plain.CALENDAR}")
+        create_table(connection, plain.CALENDAR, working_days.table(spec.calendar))
 
 
 def _through_arrow(

@@ -41,9 +41,10 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
         f"{word}_id" if has_own else _joined(places) if scene.facts.plain_ids else f"replace({_joined(places)}, ';', '%3B')"
         for word, has_own in zip(("left", "right"), own_ids, strict=True)
     )
-    grouped = f"""select {listed(keys)}, count(case when side = 'L' then 1 end) as lefts,
-        count(case when side = 'R' then 1 end) as rights, {", ".join(_facts(scene, tier, own_ids))}
-      from {open_view} where {all_given(keys)} group by {", ".join(keys)}"""
+    grouped = _grouped(scene, tier, own_ids, open_view)
+    queue: list[Statement] = []
+    if scene.by_join:
+        queue, grouped = _joined_sides(scene, tier, own_ids, open_view, name)
     facts = ", ".join(f"{word}_{fact}" for word in ("left", "right") for fact in _known(scene, tier, own_ids[word == "right"]))
     kinds, outcome = _outcome(scene, tier)
     judged = f"select {', '.join(places)}, {facts}, {outcome} as outcome from ({grouped}) as grouped"
@@ -73,6 +74,7 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
     )
     return Outcome(
         [
+            *queue,
             Statement(f"{name}_judged", judged, keep=True),
             Statement(f"{name}_rest", rest, keep=True),
             Statement(f"{name}_open", left_open, keep=True),
@@ -83,6 +85,51 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
         f"{name}_match",
         f"{name}_broken",
     )
+
+
+def _grouped(scene: Scene, tier: KeyTier, own_ids: list[bool], view: str) -> str:
+    """One row a key: how many records each side has, and what is asked of the one."""
+    keys = keys_of(scene, tier.keys)
+    return f"""select {listed(keys)}, count(case when side = 'L' then 1 end) as lefts,
+        count(case when side = 'R' then 1 end) as rights, {", ".join(_facts(scene, tier, own_ids))}
+      from {view} where {all_given(keys)} group by {", ".join(keys)}"""
+
+
+def _joined_sides(scene: Scene, tier: KeyTier, own_ids: list[bool], view: str, name: str) -> tuple[list[Statement], str]:
+    """The same by a join of the keys that do not repeat, which Spark does in half the time of a group by text.
+
+    Repeated keys are found by hashes (numbers are cheap to shuffle) and grouped, so that no key of many records is multiplied.
+    """
+    keys, places = keys_of(scene, tier.keys), key_names(len(tier.keys))
+    hashes = f"""select key_hash from (select side, {_hash(keys)} as key_hash from {view} where {all_given(keys)}) as hashed
+      group by side, key_hash having count(*) > 1"""
+    repeated = f"""select distinct {listed(keys)} from (select side, {", ".join(keys)} from {view}
+        where {all_given(keys)} and {_hash(keys)} in ({hashes})) as suspects
+      group by side, {", ".join(keys)} having count(*) > 1"""
+    many = equal([f"r.{key}" for key in keys], [f"d.{place}" for place in places])
+    records = f"select r.* from {view} as r join {name}_repeated as d on {many}"
+    sides, facts = [], []
+    for letter, word, has_own in zip("LR", ("left", "right"), own_ids, strict=True):
+        known = _known(scene, tier, has_own)
+        facts += [f"{word}_{fact}" for fact in known]
+        columns = [f"r.{key} as {place}" for key, place in zip(keys, places, strict=True)]
+        columns += [f"r.{expression} as {word}_{fact}" for fact, expression in known.items()]
+        sides.append(f"""(select {", ".join(columns)} from {view} as r anti join {name}_repeated as d on {many}
+          where r.side = '{letter}' and {all_given([f"r.{key}" for key in keys])})""")
+    both = ", ".join(f"coalesce(l.{place}, r.{place}) as {place}" for place in places)
+    joined = f"""select /*+ SHUFFLE_HASH(l) */ {both}, case when left_minor is null then 0 else 1 end as lefts,
+        case when right_minor is null then 0 else 1 end as rights, {", ".join(facts)}
+      from {sides[0]} as l full join {sides[1]} as r
+        on {equal([f"l.{place}" for place in places], [f"r.{place}" for place in places])}"""
+    return (
+        [Statement(f"{name}_repeated", repeated, keep=True), Statement(f"{name}_many", records)],
+        f"""{joined}
+      union all {_grouped(scene, tier, own_ids, f"{name}_many")}""",
+    )
+
+
+def _hash(keys: list[str]) -> str:
+    return f"xxhash64({keys[0] if len(keys) == 1 else reference(keys)})"
 
 
 def _numbered(scene: Scene, rest: str) -> str:
