@@ -168,13 +168,11 @@ def on_a_session(left: Path, right: Path, out: Path) -> None:
 
 
 def _with_session_up(left: Path, right: Path, out: Path) -> dict[str, float]:
-    code = (
-        f"from pathlib import Path; from bench import recon_alone as b; b.on_a_session(Path({str(left)!r}), Path({str(right)!r})"
-    )
+    code = "from pathlib import Path; from bench import recon_alone as b; b.on_a_session"
+    code += f"(Path({str(left)!r}), Path({str(right)!r}), Path({str(out)!r}))"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}, Path({str(out)!r}))"],
-        cwd=PROJECT, check=True, capture_output=True, text=True, env=_environment(),
-    )  # fmt: skip
+        [sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True, env=_environment()
+    )
     (_, cold, _), (wall, both, memory) = (list(map(float, line.split())) for line in done.stdout.splitlines()[-2:])
     return {"wall_s": wall, "cpu_s": round(both - cold, 2), "memory_gb": round(memory, 2)}
 
@@ -189,6 +187,10 @@ def answer(out: Path) -> list[tuple[str, int]]:
     return found
 
 
+def _content(out: Path) -> str:
+    return str(json.loads((out / "summary.json").read_text(encoding="utf-8"))["result_sha256"])
+
+
 def compared(rows: int, engines: tuple[str, ...] = ("duckdb", "spark")) -> dict[str, Any]:
     """One size: the query by hand and the general engines on the same files."""
     folder = Path(tempfile.mkdtemp(prefix="fundwatch-recon-"))
@@ -196,7 +198,8 @@ def compared(rows: int, engines: tuple[str, ...] = ("duckdb", "spark")) -> dict[
         left, right = make(folder, rows)
         (folder / "spec.yaml").write_text(SPEC, encoding="utf-8")
         figures: dict[str, Any] = {"rows_a_side": rows, "by_hand": _child("by_hand", left, right, folder / "hand")}
-        for place, engine in enumerate(engines):
+        contents: set[str] = set()
+        for engine in engines:
             figures[engine] = _child(f"by_spec:{engine}", left, right, folder / engine)
             if answer(folder / engine) != answer(folder / "hand"):
                 raise SystemExit(f"{engine} and the query by hand differ: {answer(folder / engine)} {answer(folder / 'hand')}")
