@@ -2,12 +2,15 @@
 
 `python -m bench.recon_alone [ROWS ...]` makes two Parquet files of ROWS records each (20-character keys; 1 in 1,000 missing,
 1 in 1,000 with another amount, 1 in 10,000 twice), reconciles them both ways, each in a process of its own, and compares the
-answers and the CPU seconds. It also times the command from the shell on two CSV files of 1,000 rows.
+answers, the content hashes and the CPU seconds. Spark is measured from its start and, for a million rows, with its session up. It
+also times the command from the shell on two CSV files of 1,000 rows.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -24,6 +27,7 @@ from fundwatch.settings import PROJECT, load
 
 NAME = "recon_alone"
 ROWS = (1_000_000,)
+SESSION_ROWS_MAX = 1_000_000
 SPEC = """name: bench
 version: "1"
 calendar: GENERIC
@@ -59,13 +63,13 @@ create table d as select order_no, count(*) filter (side = 'L') as lefts, count(
     sum(case side when 'L' then amount_minor else -amount_minor end) as effect, min(day) as day
   from (select 'L' as side, * from l union all select 'R', * from r) where order_no in (from dl) or order_no in (from dr) group
     by 1;
-copy (select 'L:' || order_no as group_id, 'CONFIRMED' as state, 'order' as tier, order_no as left_ids, order_no as right_ids,
-  left_minor,
-    right_minor, currency, 'order_no equal; currency equal; amount equal' as reasons from j where kind = 'MATCH')
+copy (select 'left-right' as pair, 'L:' || order_no as group_id, 'CONFIRMED' as state, 'order' as tier, 100 as score, 1 as
+  left_count, 1 as right_count, order_no as left_ids, order_no as right_ids, left_minor, right_minor, currency,
+  'order_no equal; currency equal; amount equal' as reasons from j where kind = 'MATCH')
   to '{out}/matches.parquet' (format parquet, compression zstd);
-copy (select 'L:' || order_no as group_id, 'CONFIRMED' as state, 'order' as tier, order_no as left_ids, order_no as right_ids,
-  left_minor,
-    right_minor, currency, 'order_no equal; currency equal; amount equal' as reasons from j where kind = 'MATCH')
+copy (select 'left-right' as pair, 'L:' || order_no as group_id, 'CONFIRMED' as state, 'order' as tier, 100 as score, 1 as
+  left_count, 1 as right_count, order_no as left_ids, order_no as right_ids, left_minor, right_minor, currency,
+  'order_no equal; currency equal; amount equal' as reasons from j where kind = 'MATCH')
   to '{out}/matches.csv' (format csv, header);
 create table b as select md5(order_no) as break_id, kind, order_no, coalesce(left_minor, 0) - coalesce(right_minor, 0) as
   effect_minor,
@@ -111,20 +115,66 @@ def by_spec(left: Path, right: Path, out: Path, engine: str) -> None:
 
 
 def _child(way: str, left: Path, right: Path, out: Path) -> dict[str, float]:
-    """CPU and wall seconds and peak memory of one way in a process of its own, start and imports included."""
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    """CPU and wall seconds and peak memory of one way in a process of its own, start, imports and Spark's JVM included."""
+    begin = time.perf_counter()
     arguments = f"(Path({str(left)!r}), Path({str(right)!r}), Path({str(out)!r})"
     arguments += f", {way.partition(':')[2]!r})" if ":" in way else ")"
-    code = f"from pathlib import Path; from bench import recon_alone as b; b.{way.partition(':')[0]}{arguments}"
-    code += "; import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {
-        "wall_s": round(time.perf_counter() - begin, 2),
-        "cpu_s": round(cpu, 2),
-        "memory_gb": round(int(done.stdout.split()[-1]) / 2**20, 2),
-    }
+    code = f"from pathlib import Path; from bench import recon_alone as b; b.{way.partition(':')[0]}{arguments}; print(b.spent())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True, env=_environment()
+    )
+    cpu, memory = map(float, done.stdout.split()[-2:])
+    return {"wall_s": round(time.perf_counter() - begin, 2), "cpu_s": round(cpu, 2), "memory_gb": round(memory, 2)}
+
+
+def spent() -> str:
+    """CPU seconds and sum of the peaks of memory in GB of this process and those it started, as text."""
+    parents, ticks, peaks = {}, {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            status = (folder / "status").read_text()
+        except OSError:
+            continue
+        number = int(folder.name)
+        parents[number], ticks[number] = int(fields[1]), sum(map(int, fields[11:15]))
+        peaks[number] = int(re.search(r"VmHWM:\s+(\d+)", status + "VmHWM: 0")[1])  # type: ignore[index]
+    ours = [os.getpid()]
+    for parent in ours:
+        ours += [number for number, above in parents.items() if above == parent]
+    cpu = sum(ticks[number] for number in ours) / os.sysconf("SC_CLK_TCK")
+    return f"{cpu} {sum(peaks[number] for number in ours) / 2**20}"
+
+
+def _environment() -> dict[str, str]:
+    """The package's bytecode is written once at installation; a run must not compile it again."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
+def on_a_session(left: Path, right: Path, out: Path) -> None:
+    """Spark with the session up: the files twice, the seconds of the second run are printed before the rest."""
+    from recon import alone, on_spark
+    from recon.spec import read_spec
+
+    session = on_spark.session()
+    try:
+        for turn in range(2):
+            begin = time.perf_counter()
+            files = {"left": [left], "right": [right]}
+            alone.run(read_spec(left.parent / "spec.yaml"), files, out / str(turn), "spark", spark=session)
+            print(round(time.perf_counter() - begin, 2), spent())
+    finally:
+        session.stop()
+
+
+def _with_session_up(left: Path, right: Path, out: Path) -> dict[str, float]:
+    code = "from pathlib import Path; from bench import recon_alone as b; b.on_a_session"
+    code += f"(Path({str(left)!r}), Path({str(right)!r}), Path({str(out)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True, env=_environment()
+    )
+    (_, cold, _), (wall, both, memory) = (list(map(float, line.split())) for line in done.stdout.splitlines()[-2:])
+    return {"wall_s": wall, "cpu_s": round(both - cold, 2), "memory_gb": round(memory, 2)}
 
 
 def answer(out: Path) -> list[tuple[str, int]]:
@@ -137,18 +187,30 @@ def answer(out: Path) -> list[tuple[str, int]]:
     return found
 
 
-def compared(rows: int, engines: tuple[str, ...] = ("duckdb",)) -> dict[str, Any]:
+def _content(out: Path) -> str:
+    return str(json.loads((out / "summary.json").read_text(encoding="utf-8"))["result_sha256"])
+
+
+def compared(rows: int, engines: tuple[str, ...] = ("duckdb", "spark")) -> dict[str, Any]:
     """One size: the query by hand and the general engines on the same files."""
     folder = Path(tempfile.mkdtemp(prefix="fundwatch-recon-"))
     try:
         left, right = make(folder, rows)
         (folder / "spec.yaml").write_text(SPEC, encoding="utf-8")
         figures: dict[str, Any] = {"rows_a_side": rows, "by_hand": _child("by_hand", left, right, folder / "hand")}
+        contents: set[str] = set()
         for engine in engines:
             figures[engine] = _child(f"by_spec:{engine}", left, right, folder / engine)
             if answer(folder / engine) != answer(folder / "hand"):
                 raise SystemExit(f"{engine} and the query by hand differ: {answer(folder / engine)} {answer(folder / 'hand')}")
+            results = {
+                str(json.loads((folder / one / "summary.json").read_text())["result_sha256"]) for one in engines[: place + 1]
+            }
+            if len(results) > 1:
+                raise SystemExit(f"{' and '.join(engines)} give another content")
             figures[f"{engine}_to_hand_cpu"] = round(figures[engine]["cpu_s"] / figures["by_hand"]["cpu_s"], 2)
+        if rows <= SESSION_ROWS_MAX and "spark" in engines:
+            figures["spark_session_up"] = _with_session_up(left, right, folder / "session")
         return figures | {"answer": dict(answer(folder / "hand"))}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -166,8 +228,6 @@ def from_the_shell() -> dict[str, float]:
         )
         command = [str(Path(sys.executable).parent / "fundwatch"), "recon", "run", "--spec", "spec.yaml", "--out", "out"]
         runs = []
-        # the package's bytecode is written once at installation; a run must not compile it again
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         for _ in range(3):
             before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             subprocess.run(
@@ -175,7 +235,7 @@ def from_the_shell() -> dict[str, float]:
                 cwd=folder,
                 check=True,
                 capture_output=True,
-                env=environment,
+                env=_environment(),
             )
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

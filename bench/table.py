@@ -40,15 +40,19 @@ def _recon_alone(figures: dict[str, Any]) -> list[str]:
         f"`fundwatch recon run` of two files of 1,000 rows from the shell: {shell['wall_s']} s, {shell['cpu_s']} s of CPU. Then "
         "Parquet, 20-character keys, every break explained, all written as Parquet and CSV, whole processes:",
         "",
-        "| records a side | query by hand: CPU s, GB | by spec on DuckDB: CPU s, GB | ratio |",
-        "|---|---|---|---|",
+        "| records a side | query by hand: CPU s, GB | by spec on DuckDB: CPU s, GB | ratio | on Spark: CPU s, GB | ratio |",
+        "|---|---|---|---|---|---|",
     ]
     for size in figures["sizes"]:
-        hand, spec = size["by_hand"], size["duckdb"]
+        hand, spec, spark = size["by_hand"], size["duckdb"], size["spark"]
         lines.append(
             f"| {size['rows_a_side']:,} | {hand['cpu_s']}, {hand['memory_gb']} | {spec['cpu_s']}, {spec['memory_gb']} "
-            f"| {size['duckdb_to_hand_cpu']} |"
+            f"| {size['duckdb_to_hand_cpu']} | {spark['cpu_s']}, {spark['memory_gb']} | {size['spark_to_hand_cpu']} |"
         )
+    up = [(size["rows_a_side"], size["spark_session_up"]) for size in figures["sizes"] if "spark_session_up" in size]
+    lines += [
+        f"\nWith Spark's session up, {rows:,} records a side: {one['wall_s']} s, {one['cpu_s']} s of CPU." for rows, one in up
+    ]
     return lines
 
 

@@ -69,4 +69,14 @@ def _broken(path: Path, landed: Path) -> list[RowFault]:
     if not (landed / "bad_rows.parquet").exists():
         return []
     rows = pq.read_table(landed / "bad_rows.parquet").to_pylist()
-    return [RowFault(path.name, row["line_no"], row["column_name"] or "*", row["reason"], row["raw"] or "") for row in rows]
+    return [
+        RowFault(
+            path.name,
+            row["line_no"],
+            row["column_name"] or "*",
+            row["reason"],
+            f"对账单该行未通过校验:{row['reason']}",
+            row["raw"] or "",
+        )
+        for row in rows
+    ]

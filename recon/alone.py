@@ -13,23 +13,26 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from domain.errors import BadInput, WrongUse
-from recon import answer_key, page, results, staging
+from recon import answer_key, page, results, sources, staging
 from recon.engine import DuckEngine, run_statements
+from recon.landing import Landed
 from recon.reconcile import Pair, pairs, statements
-from recon.spec import Spec
+from recon.spec import SourceSpec, Spec
 from recon.working_days import ordinal
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ENGINES = ("duckdb", "spark")
+SPARK_ROWS_MIN = 5_000_000
+"""Rows of a side from which Spark is chosen: below, its start costs more than the whole run on DuckDB."""
 
 
 def run(
     spec: Spec,
     files: Mapping[str, Sequence[Path]],
     out: Path,
-    engine: str = "duckdb",
+    engine: str | None = None,
     as_of: date | None = None,
     key: Path | None = None,
     spark: SparkSession | None = None,
@@ -39,31 +42,49 @@ def run(
 
     Raises BadInput when a file cannot be read as a whole; single bad rows go to ``quarantine`` and stop nothing.
     """
+    engine = engine or by_size(spec, files)
     if engine not in ENGINES:
         raise WrongUse(f"there is no engine {engine!r}; there are {' and '.join(ENGINES)}")
-    sources = staging.sides(spec)
-    if set(sources) != set(files):
-        raise WrongUse(f"the spec has the sides {', '.join(sources)}; files were given for {', '.join(files)}")
+    sides = staging.sides(spec)
+    if set(sides) != set(files):
+        raise WrongUse(f"the spec has the sides {', '.join(sides)}; files were given for {', '.join(files)}")
     expected = answer_key.read(key) if key else None
     out.mkdir(parents=True, exist_ok=True)
     with _scratch(out) as scratch, _connection(scratch) as connection:
-        landed = {name: staging.stage(connection, name, files[name], source, spec) for name, source in sources.items()}
-        compared = pairs(spec, sources, _as_of_ordinal(connection, spec, as_of, list(sources)), staging.facts(connection, landed))
-        if engine == "spark":
-            from recon.on_spark import reconcile
+        on_spark = engine == "spark"
+        landed = {name: _landed(connection, name, files[name], source, spec, on_spark) for name, source in sides.items()}
+        facts = staging.facts(connection, landed)
+        compared = pairs(spec, sides, _as_of_ordinal(connection, spec, as_of, list(sides)), facts, by_join=on_spark)
+        if on_spark:
+            from recon.on_spark import Inputs, reconcile
 
-            reconcile(connection, spec, compared, list(sources), scratch, spark)
+            in_place = {name: files[name] for name, one in landed.items() if one.is_in_place}
+            reconcile(connection, spec, compared, Inputs(sides, in_place), scratch, spark)
         else:
             _on_duckdb(connection, spec, compared)
         written = results.write(connection, landed, out)
-        inputs = {name: results.file_hashes(files[name]) for name in sources}
+        inputs = {name: results.file_hashes(files[name]) for name in sides}
         found = results.summary(connection, spec, compared, landed, written, inputs)
-        found |= {"engine": engine, "as_of": str(_as_of(connection, spec, as_of, list(sources)) or "")}
+        found |= {"engine": engine, "as_of": str(_as_of(connection, spec, as_of, list(sides)) or "")}
         if expected is not None:
             found["quality"] = answer_key.quality(connection, expected)
         page.write(connection, spec, found, out)
     results.write_json(out / "summary.json", found)
     return found
+
+
+def _landed(
+    connection: duckdb.DuckDBPyConnection, name: str, paths: Sequence[Path], source: SourceSpec, spec: Spec, on_spark: bool
+) -> Landed:
+    looked = staging.look_at(connection, name, paths, source, spec) if on_spark else None
+    return looked or staging.stage(connection, name, paths, source, spec)
+
+
+def by_size(spec: Spec, files: Mapping[str, Sequence[Path]]) -> str:
+    """The engine for files of this size, by the rows of the larger side."""
+    sides = {name: getattr(spec, name) for name in files if getattr(spec, name, None) is not None}
+    rows = [sum(sources.rows_of(path, source) for path in files[name]) for name, source in sides.items()]
+    return "spark" if max(rows, default=0) >= SPARK_ROWS_MIN else "duckdb"
 
 
 @contextmanager

@@ -56,6 +56,11 @@ class SparkEngine:
         # Spark 4.1 fails to carry the constraints of a union over a checkpoint ("key not found").
         spark.conf.set(_PROPAGATION, "false")
 
+    @property
+    def session(self) -> SparkSession:
+        """The session that runs the statements."""
+        return self._spark
+
     def provide(self, name: str, frame: DataFrame) -> None:
         """Give an input to the statements as a view."""
         frame.createOrReplaceTempView(name)
@@ -97,6 +102,8 @@ class SparkEngine:
 _SPARK_WORDS = (
     "create or replace temp macro array_join(items, separator) as array_to_string(items, separator)",
     "create or replace temp macro sha2(text, bits) as sha256(text)",
+    # another number than Spark's: to find what may be equal, never to show
+    "create or replace temp macro xxhash64(item) as hash(item)",
     "create or replace temp macro explode(items) as unnest(items)",
     "create or replace temp macro get_json_object(document, path) as json_extract_string(document, path)",
 )

@@ -1,6 +1,6 @@
 """One side's files to canonical records by its spec: good rows as Arrow batches, bad rows to the quarantine with their reasons.
 
-Columns: record_id (null when the spec gives none), file_no, line_no, amount_minor, currency,
+Columns: record_id (null when the spec gives none or text fields say it), file_no, line_no, amount_minor, currency,
   business_date, ordinal
 (working days up to it), near_cutoff; then each declared field as f_NAME (text), m_NAME (minor units), d_NAME (date), t_NAME
   (UTC).
@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from domain.errors import BadInput
-from recon import values, working_days
+from recon import reasons, values, working_days
+from recon.reasons import Reason
 from recon.sources import READERS, Block, RowFault
 from recon.spec import FieldSpec, SourceSpec, Spec
 
@@ -38,6 +39,14 @@ class Landed:
     faults: list[RowFault] = field(default_factory=list)
     quarantined: int = 0
     plain_ids: bool = True
+    is_in_place: bool = False
+    """Whether the files stay where they are and the engine reads them itself."""
+    sequences: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def has_text_id(source: SourceSpec) -> bool:
+    """Whether a record's id is in the columns of its text fields, so that nobody needs to keep it twice."""
+    return bool(source.id) and all(source.fields[name].type == "text" for name in source.id)
 
 
 def column(name: str, declared: FieldSpec) -> str:
@@ -89,7 +98,7 @@ def _canonical(
     ordinal = working_days.ordinals(spec.calendar, made["date"]) if "date" in made else pa.nulls(size, pa.int32())
     if "date" in made:
         outside = pc.and_(pc.is_valid(made["date"]), pc.is_null(ordinal))
-        faults.append(("date", outside, f"lies outside calendar {spec.calendar}"))
+        faults.append(("date", outside, reasons.outside(spec.calendar)))
     bad = _none(size)
     for _, mask, _ in faults:
         bad = pc.or_(bad, mask)
@@ -114,17 +123,17 @@ def _none(size: int) -> pa.Array:
 
 def _fields(
     raw: dict[str, pa.Array], source: SourceSpec, spec: Spec, size: int
-) -> tuple[dict[str, pa.Array], list[tuple[str, pa.Array, str]]]:
+) -> tuple[dict[str, pa.Array], list[tuple[str, pa.Array, Reason]]]:
     """Values of every field, and the masks of bad rows with the name of the column and the reason."""
     made: dict[str, pa.Array] = {}
-    faults: list[tuple[str, pa.Array, str]] = []
+    faults: list[tuple[str, pa.Array, Reason]] = []
     for name, declared in source.fields.items():
         given = declared.column or name
         parsed = _parsed(raw, made, declared, spec, size)
         made[name] = parsed.values
         faults.append((given, parsed.bad, parsed.reason))
         if declared.required or name in {"amount", "currency", "date"}:
-            faults.append((given, pc.and_(pc.is_null(parsed.values), pc.invert(parsed.bad)), "is required and empty"))
+            faults.append((given, pc.and_(pc.is_null(parsed.values), pc.invert(parsed.bad)), reasons.REQUIRED))
     return made, faults
 
 
@@ -132,7 +141,10 @@ def _parsed(raw: dict[str, pa.Array], made: dict[str, pa.Array], declared: Field
     zone = declared.zone or spec.zone
     if declared.column is not None:
         return _read(raw[declared.column], raw, declared, zone)
-    if declared.constant is not None:
+    if declared.sequence is not None:
+        # staging finds it when all records are there
+        found = pa.nulls(size, pa.string())
+    elif declared.constant is not None:
         found = pa.repeat(pa.scalar(declared.constant), size)
     elif declared.sum is not None:
         found = _signed(_total(made, declared.sum, size), declared, raw)
@@ -140,7 +152,7 @@ def _parsed(raw: dict[str, pa.Array], made: dict[str, pa.Array], declared: Field
         found = _signed(values.share(made[declared.rate.of], declared.rate), declared, raw)
     else:
         found = _business_date(made[declared.business_date_of or ""], zone, spec.cutoff)
-    return values.Parsed(found, _none(size), "")
+    return values.Parsed(found, _none(size), reasons.NONE)
 
 
 def _total(made: dict[str, pa.Array], factors: dict[str, int], size: int) -> pa.Array:
@@ -153,7 +165,7 @@ def _total(made: dict[str, pa.Array], factors: dict[str, int], size: int) -> pa.
 def _read(column_values: pa.Array, raw: dict[str, pa.Array], declared: FieldSpec, zone: str) -> values.Parsed:
     match declared.type:
         case "text":
-            return values.Parsed(values.text(column_values, declared.normalise), _none(len(column_values)), "")
+            return values.Parsed(values.text(column_values, declared.normalise), _none(len(column_values)), reasons.NONE)
         case "amount":
             parsed = values.amount(column_values, declared)
             return values.Parsed(_signed(parsed.values, declared, raw), parsed.bad, parsed.reason)
@@ -226,6 +238,9 @@ def _record_id(made: dict[str, pa.Array], source: SourceSpec, size: int, landed:
     if not source.id:
         return pa.nulls(size, pa.string())
     parts = [pc.cast(made[name], pa.string()) for name in source.id]
+    if has_text_id(source):
+        landed.plain_ids = landed.plain_ids and not any(pc.any(pc.match_substring(part, ";")).as_py() for part in parts)
+        return pa.nulls(size, pa.string())
     joined = parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, "|")
     # ids are listed with ';' between them
     if not pc.any(pc.match_substring(joined, ";")).as_py():
@@ -236,17 +251,17 @@ def _record_id(made: dict[str, pa.Array], source: SourceSpec, size: int, landed:
 
 def _kept(made: dict[str, pa.Array], source: SourceSpec, size: int) -> pa.Array:
     kept = pc.invert(_none(size))
-    for keep in source.keep:
+    for keep in () if source.has_sequence else source.keep:
         kept = pc.and_(kept, pc.is_in(made[keep.field], value_set=pa.array(keep.values)))
     return kept
 
 
-def _row_faults(block: Block, file: str, faults: list[tuple[str, pa.Array, str]]) -> list[RowFault]:
+def _row_faults(block: Block, file: str, faults: list[tuple[str, pa.Array, Reason]]) -> list[RowFault]:
     """One entry a fault; only bad rows are touched one by one."""
     found = [
-        RowFault(file, block.lines[index].as_py(), name, reason, block.raw(index))
+        RowFault.of(file, block.lines[index].as_py(), name, reason, block.raw(index))
         for name, mask, reason in faults
-        if reason and pc.any(mask).as_py()
+        if reason.en and pc.any(mask).as_py()
         for index in pc.indices_nonzero(mask).to_pylist()
     ]
     return sorted(found, key=lambda fault: (fault.line, fault.column))

@@ -45,6 +45,7 @@ class Pair:
     as_of_ordinal: int | None
     keep: tuple[Keep, ...] = ()
     facts: Facts = NOTHING_KNOWN
+    by_join: bool = False
 
     @property
     def left_condition(self) -> str:
@@ -61,14 +62,31 @@ class Pair:
         return f"{self.left_name}_{self.right_name}_"
 
 
-def pairs(spec: Spec, sources: Mapping[str, SourceSpec], as_of_ordinal: int | None, facts: Facts = NOTHING_KNOWN) -> list[Pair]:
+def pairs(
+    spec: Spec,
+    sources: Mapping[str, SourceSpec],
+    as_of_ordinal: int | None,
+    facts: Facts = NOTHING_KNOWN,
+    by_join: bool = False,
+) -> list[Pair]:
     """Left with right, then right with third when there is one; `sources` name the fields that identify their records."""
     left, right = sources["left"], sources["right"]
-    found = [Pair("left-right", "left", "right", left, right, spec.tiers, spec.expected, as_of_ordinal, (), facts)]
+    found = [Pair("left-right", "left", "right", left, right, spec.tiers, spec.expected, as_of_ordinal, (), facts, by_join)]
     if spec.third is not None:
         keep, expected = tuple(spec.third_keep), spec.third_expected
         found.append(
-            Pair("right-third", "right", "third", right, sources["third"], spec.third_tiers, expected, as_of_ordinal, keep)
+            Pair(
+                "right-third",
+                "right",
+                "third",
+                right,
+                sources["third"],
+                spec.third_tiers,
+                expected,
+                as_of_ordinal,
+                keep,
+                by_join=by_join,
+            )
         )
     return found
 
@@ -112,7 +130,7 @@ def scene_of(pair: Pair) -> Scene:
                 pass
     own = ("direction",)
     return replace(
-        Scene(pair.prefix, pair.left, pair.right, is_whole=not pair.keep, facts=pair.facts),
+        Scene(pair.prefix, pair.left, pair.right, is_whole=not pair.keep, by_join=pair.by_join, facts=pair.facts),
         used=tuple(name for name in dict.fromkeys(used) if name not in own),
     )
 

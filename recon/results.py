@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from recon.arrow_tables import create_table
-from recon.landing import Landed
+from recon.landing import PREFIX, Landed
 from recon.reconcile import Pair
 from recon.spec import Spec
 
@@ -28,17 +28,19 @@ _CONTENT = {
     "matches": ["pair", "state", "tier", "score", "left_ids", "right_ids", "left_minor", "right_minor", "currency"],
     "quarantine": ["side", "column", "reason", "raw"],
 }
+_SHARED = {"matches": ["pair", "state", "tier", "score", "currency"]}
 _ORDER = {
     "matches": "pair, group_id",
     "breaks": "pair, break_id, currency",
     "explanations": "pair, subject_id, step, signal",
     "quarantine": 'side, file, line, "column", reason',
+    "sequences": "side, field, record_id",
 }
 ORDERED_ROWS_MAX = 250_000
 """Tables up to so many rows are written in order, byte for byte the same again; sorting more would cost more than matching."""
 _CHUNK = 2**20
 QUARANTINE = pa.schema([("side", pa.string()), ("file", pa.string()), ("line", pa.int64()), ("column", pa.string()),
-                        ("reason", pa.string()), ("raw", pa.string())])  # fmt: skip
+                        ("reason", pa.string()), ("reason_zh", pa.string()), ("raw", pa.string())])  # fmt: skip
 
 
 def write(connection: duckdb.DuckDBPyConnection, landed: Mapping[str, Landed], out: Path) -> dict[str, dict[str, Any]]:
@@ -46,7 +48,20 @@ def write(connection: duckdb.DuckDBPyConnection, landed: Mapping[str, Landed], o
     out.mkdir(parents=True, exist_ok=True)
     rows = [{"side": side, **asdict(fault)} for side, one in landed.items() for fault in one.faults]
     create_table(connection, "quarantine", pa.Table.from_pylist(rows, schema=QUARANTINE))
-    return {name: _written(connection, name, out) for name in (*TABLES, "quarantine")}
+    places = _sequences(landed)
+    if places:
+        connection.execute(f"create or replace temp view sequences as {places}")
+    return {name: _written(connection, name, out) for name in (*TABLES, "quarantine", *(["sequences"] if places else []))}
+
+
+def _sequences(landed: Mapping[str, Landed]) -> str:
+    """Places inside an account's day by record, of the sides whose spec asks for them."""
+    return " union all ".join(
+        f"""select '{side}' as side, record_id, business_date, '{name}' as field, {PREFIX["text"]}{name} as place
+          from side_{side} where {PREFIX["text"]}{name} is not null"""
+        for side, one in landed.items()
+        for name in one.sequences
+    )
 
 
 def _written(connection: duckdb.DuckDBPyConnection, name: str, out: Path) -> dict[str, Any]:
@@ -62,17 +77,25 @@ def content(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
     """Row count and a hash that depends on the rows alone, not on their order nor on the lines they came from.
 
     Each row's 128-bit md5 is cut into halves that are summed: sums do not depend on the order and, unlike XOR, see a row twice.
+    What is the same in many rows is hashed once with their sums, and a right value like the left one is not hashed twice.
     """
     columns = _CONTENT.get(name) or [row[0] for row in connection.execute(f"describe {name}").fetchall() if row[0] not in _PLACES]
-    text = ", ".join(f"""coalesce(cast("{column}" as varchar), chr(30))""" for column in columns)
-    digest = f"select md5_number(concat_ws(chr(31), {text})) as digest from {name}"
+    shared = _SHARED.get(name, [])
+    text = ", ".join(_hashed(one, columns) for one in columns if one not in shared)
+    digest = f"select {', '.join(['1 as one', *shared])}, md5_number(concat_ws(chr(31), {text})) as digest from {name}"
     low = "18446744073709551615::uhugeint"
-    found = connection.execute(
-        f"""select count(*), coalesce(sum((digest & {low})::uint64), 0), coalesce(sum((digest >> 64)::uint64), 0)
-          from ({digest})"""
-    ).fetchone()
-    assert found is not None
-    return {"rows": found[0], "sha256": sha256("|".join(map(str, found)).encode()).hexdigest()}
+    sums = connection.execute(
+        f"""select {", ".join(["count(*)", *shared])}, sum((digest & {low})::uint64), sum((digest >> 64)::uint64)
+          from ({digest}) group by {", ".join(["one", *shared])} order by all"""
+    ).fetchall()
+    rows = sum(found[0] for found in sums)
+    return {"rows": rows, "sha256": sha256("\n".join("|".join(map(str, found)) for found in sums).encode()).hexdigest()}
+
+
+def _hashed(name: str, columns: Sequence[str]) -> str:
+    twin = name.replace("right_", "left_", 1)
+    text = f"""coalesce(cast("{name}" as varchar), chr(30))"""
+    return f"""case when "{name}" = "{twin}" then chr(29) else {text} end""" if twin != name and twin in columns else text
 
 
 def file_hashes(paths: Sequence[Path]) -> dict[str, str]:
@@ -106,7 +129,7 @@ def summary(
         "spec_version": spec.version,
         "sides": {
             side: {"files": dict(inputs[side]), "rows": one.rows, "quarantined": one.quarantined, "left_out": one.left_out,
-                   "records": one.rows - one.quarantined - one.left_out}
+                   "records": one.rows - one.quarantined - one.left_out, "sequences": one.sequences}
             for side, one in landed.items()
         },
         "pairs": pairs,

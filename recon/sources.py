@@ -19,23 +19,35 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from domain.errors import BadInput
+from recon import reasons
+from recon.reasons import Reason
 from recon.spec import SourceSpec
 
 BLOCK_BYTES = 32 * 2**20
 LINE_BYTES_MAX = 4 * 2**20
 BATCH_ROWS = 262_144
 RAW_MAX = 2000
+_SAMPLE_BYTES = 2**20
+_PRESSED = 5
+"""How many times a compressed text of records is usually smaller than itself."""
 
 
 @dataclass(frozen=True)
 class RowFault:
-    """Why a line was set apart: 1-based line, column (``*`` = the line as a whole), reason, the line as it came."""
+    """Why a line was set apart: 1-based line, column (``*`` = the line as a whole), reason in both
+    languages, the line as it came."""
 
     file: str
     line: int
     column: str
     reason: str
+    reason_zh: str
     raw: str
+
+    @staticmethod
+    def of(file: str, line: int, column: str, reason: Reason, raw: str) -> RowFault:
+        """A fault whose reason is known in both languages."""
+        return RowFault(file, line, column, reason.en, reason.zh, raw)
 
 
 @dataclass(frozen=True)
@@ -138,29 +150,35 @@ def _csv_block(
 
     all_lines = lines.split(b"\n") if problems else []
     broken = [
-        RowFault(
+        RowFault.of(
             path.name, first_line + index, "*", reason, all_lines[index].decode(source.encoding, "replace")[:RAW_MAX].strip("\r")
         )
         for index, reason in sorted(problems.items())
-        if reason
+        if reason is not None
     ]
     good = np.arange(len(numbers))
     if skipped:
         texts = readable.split(b"\n")
         broken += [
-            RowFault(path.name, int(numbers[index]), "*", reason, texts[index].decode("utf-8", "replace").strip("\r")[:RAW_MAX])
+            RowFault.of(
+                path.name, int(numbers[index]), "*", reason, texts[index].decode("utf-8", "replace").strip("\r")[:RAW_MAX]
+            )
             for index, reason in skipped.items()
         ]
         good = np.delete(good, list(skipped))
     return Block(table, pa.array(numbers[good]), raw, broken)
 
 
-def _undecodable(lines: bytes, encoding: str) -> dict[int, str]:
+def _shown(line: bytes) -> str:
+    return line.decode("utf-8", "replace").strip("\r")[:RAW_MAX]
+
+
+def _undecodable(lines: bytes, encoding: str) -> dict[int, Reason]:
     try:
         lines.decode(encoding)
     except UnicodeDecodeError:
         return {
-            index: f"the line is not {encoding}" for index, line in enumerate(lines.split(b"\n")) if not _decodes(line, encoding)
+            index: reasons.not_encoded(encoding) for index, line in enumerate(lines.split(b"\n")) if not _decodes(line, encoding)
         }
     return {}
 
@@ -173,25 +191,25 @@ def _decodes(line: bytes, encoding: str) -> bool:
     return True
 
 
-def _open_quotes(lines: bytes) -> dict[int, str]:
+def _open_quotes(lines: bytes) -> dict[int, Reason]:
     """Lines with an odd number of quotes: they would swallow the lines behind them."""
     if b'"' not in lines:
         return {}
-    return {index: "the line has an unclosed quote" for index, line in enumerate(lines.split(b"\n")) if line.count(b'"') % 2}
+    return {index: reasons.OPEN_QUOTE for index, line in enumerate(lines.split(b"\n")) if line.count(b'"') % 2}
 
 
-def _blank(lines: bytes) -> dict[int, str]:
+def _blank(lines: bytes) -> dict[int, None]:
     """Empty lines, without a reason: they hold no record and no fault."""
     if b"\n\n" not in lines and b"\n\r\n" not in lines and not lines.startswith((b"\n", b"\r\n")):
         return {}
-    return {index: "" for index, line in enumerate(lines.split(b"\n")[:-1]) if not line.strip()}
+    return {index: None for index, line in enumerate(lines.split(b"\n")[:-1]) if not line.strip()}
 
 
-def _split(lines: bytes, delimiter: str, names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[pa.Table, dict[int, str]]:
-    skipped: dict[int, str] = {}
+def _split(lines: bytes, delimiter: str, names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[pa.Table, dict[int, Reason]]:
+    skipped: dict[int, Reason] = {}
 
     def skip(row: csv.InvalidRow) -> str:
-        skipped[row.number - 1] = f"the line has {row.actual_columns} fields, {row.expected_columns} are declared"
+        skipped[row.number - 1] = reasons.field_count(row.actual_columns, row.expected_columns)
         return "skip"
 
     if not lines:
@@ -230,6 +248,20 @@ def read_parquet(path: Path, source: SourceSpec, wanted: tuple[str, ...]) -> Ite
         lines = pa.array(np.arange(first_line, first_line + len(table), dtype=np.int64))
         yield Block(table, lines, lambda index, table=table: str(table.slice(index, 1).to_pylist()[0])[:RAW_MAX])  # type: ignore[misc]
         first_line += len(table)
+
+
+def rows_of(path: Path, source: SourceSpec) -> int:
+    """About how many rows a file holds: said by a Parquet file, for text its size over the length of its first lines."""
+    try:
+        if source.format == "parquet":
+            return int(pq.read_metadata(path).num_rows)
+        with _opened(path) as stream:
+            head = stream.read(_SAMPLE_BYTES)
+        size = path.stat().st_size * (_PRESSED if path.suffix == ".gz" else 1)
+    except (pa.ArrowInvalid, OSError, EOFError):
+        # the reader says what is wrong with it
+        return 0
+    return int(size * head.count(b"\n") / len(head)) if head else 0
 
 
 READERS: dict[str, Reader] = {"csv": read_csv, "parquet": read_parquet}

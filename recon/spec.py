@@ -24,6 +24,7 @@ from recon.kinds import KINDS
 NAME = r"^[a-z][a-z0-9_]{0,39}$"
 PPM = 1_000_000
 SUBSET_ITEMS_MAX = 20
+_ORIGINS = ("column", "constant", "business_date_of", "sum", "rate", "sequence")
 
 Name = Annotated[str, Field(pattern=NAME)]
 
@@ -95,8 +96,20 @@ class Rate(_Part):
         return _ppm(self.rate)
 
 
+class SequenceOf(_Part):
+    """A record's place inside the day of its account (the fields `by`), found from signed amounts and the balances they leave.
+
+    `rounding_minor`: how far a balance may lie from the one before it and the amount, where a bank shows rounded balances.
+    """
+
+    by: list[Name] = Field(min_length=1)
+    amount: Name
+    balance: Name
+    rounding_minor: int = Field(default=0, ge=0)
+
+
 class FieldSpec(_Part):
-    """How one side gives a field: a column, a constant, or arithmetic over amount fields declared before it."""
+    """How one side gives a field: a column, a constant, arithmetic over amount fields declared before it, or a place in a day."""
 
     type: Literal["text", "amount", "date", "time"] = "text"
     column: str | None = None
@@ -114,18 +127,17 @@ class FieldSpec(_Part):
     business_date_of: Name | None = None
     sum: dict[Name, int] | None = None
     rate: Rate | None = None
+    sequence: SequenceOf | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> FieldSpec:
-        given = [word for word in ("column", "constant", "business_date_of", "sum", "rate") if getattr(self, word) is not None]
+        given = [word for word in _ORIGINS if getattr(self, word) is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"one of column, constant, business_date_of, sum, rate is needed, {', '.join(given) or 'none'} given"
-            )
+            raise ValueError(f"one of {', '.join(_ORIGINS)} is needed, {', '.join(given) or 'none'} given")
         if given[0] in {"sum", "rate"} and self.type != "amount":
             raise ValueError(f"{given[0]} needs type amount")
-        if given[0] == "constant" and self.type != "text":
-            raise ValueError("a constant is text")
+        if given[0] in {"constant", "sequence"} and self.type != "text":
+            raise ValueError(f"a {given[0]} is text")
         if given[0] == "business_date_of" and self.type != "date":
             raise ValueError("business_date_of needs type date")
         if self.decimal_mark == self.grouping:
@@ -154,6 +166,11 @@ class SourceSpec(_Part):
     id: list[Name] = []
     fields: dict[Name, FieldSpec]
     keep: list[Keep] = []
+
+    @property
+    def has_sequence(self) -> bool:
+        """Whether a field is a place in a day: then all records of the day are needed, also those that are not kept."""
+        return any(declared.sequence is not None for declared in self.fields.values())
 
     @field_validator("encoding")
     @classmethod
@@ -434,6 +451,8 @@ def _side_references(side: str, source: Mapping[str, Any]) -> Iterator[tuple[str
     for name, declared in fields.items():
         if isinstance(declared, dict):
             yield from _derived_references(f"{side}.fields.{name}", declared, before)
+            if declared.get("sequence") and "date" not in fields:
+                yield f"{side}.fields.{name}.sequence", "needs the field date"
             before[name] = declared.get("type", "text")
 
 
@@ -450,6 +469,10 @@ def _derived_references(path: str, declared: Mapping[str, Any], before: Mapping[
         needed.append((f"{path}.rate.of", str(declared["rate"].get("of")), "amount"))
     if declared.get("business_date_of"):
         needed.append((f"{path}.business_date_of", str(declared["business_date_of"]), "time"))
+    if isinstance(declared.get("sequence"), dict):
+        rule = declared["sequence"]
+        needed += [(f"{path}.sequence.{word}", str(rule.get(word)), "amount") for word in ("amount", "balance")]
+        needed += [(f"{path}.sequence.by", str(name), "text") for name in _listed(rule.get("by"))]
     for place, name, kind in needed:
         if before.get(name) != kind:
             yield place, f"there is no {kind} field {name!r} declared before"

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from domain.money import MAX_AMOUNT_MINOR
+from recon import reasons
+from recon.reasons import Reason
 from recon.spec import PPM, FieldSpec, Normaliser, Pattern, Rate
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -25,7 +27,7 @@ class Parsed:
 
     values: pa.Array
     bad: pa.Array
-    reason: str
+    reason: Reason
 
 
 def text(values: pa.Array, normalisers: list[Normaliser]) -> pa.Array:
@@ -59,8 +61,7 @@ _NORMALISERS: dict[str, Callable[[pa.Array], pa.Array]] = {
 def amount(values: pa.Array, field: FieldSpec) -> Parsed:
     """Integer minor units of a column of text, whole numbers, decimals or floating point numbers that fit exactly."""
     decimals = field.decimals if field.unit == "major" else 0
-    allowed = f"at most {decimals} decimals" if decimals else "whole units"
-    reason = f"is not an amount of {allowed} within ±{MAX_AMOUNT_MINOR} minor units"
+    reason = reasons.not_an_amount(decimals)
     if pa.types.is_floating(values.type):
         return _from_float(pc.cast(values, pa.float64()), decimals, reason)
     if pa.types.is_integer(values.type):
@@ -71,7 +72,7 @@ def amount(values: pa.Array, field: FieldSpec) -> Parsed:
     return _from_text(text(values, ["trim"]), field, decimals, reason)
 
 
-def _from_text(texts: pa.Array, field: FieldSpec, decimals: int, reason: str) -> Parsed:
+def _from_text(texts: pa.Array, field: FieldSpec, decimals: int, reason: Reason) -> Parsed:
     mark, grouping = _escaped(field.decimal_mark), _escaped(field.grouping)
     whole = rf"(?:\d+|\d{{1,3}}(?:{grouping}\d{{3}})+)" if grouping else r"\d+"
     fraction = rf"(?:{mark}\d{{0,{decimals}}}0*)?" if decimals else rf"(?:{mark}0*)?"
@@ -93,7 +94,7 @@ def _from_text(texts: pa.Array, field: FieldSpec, decimals: int, reason: str) ->
     return _within(minor, pc.is_valid(texts), reason)
 
 
-def _from_integer(values: pa.Array, decimals: int, reason: str) -> Parsed:
+def _from_integer(values: pa.Array, decimals: int, reason: Reason) -> Parsed:
     wide = pc.cast(values, pa.int64(), safe=False)
     # unsigned values beyond 64 signed bits turn negative, and a product must not pass them either
     small = pc.less_equal(pc.abs(wide), MAX_AMOUNT_MINOR)
@@ -104,7 +105,7 @@ def _from_integer(values: pa.Array, decimals: int, reason: str) -> Parsed:
     return _within(pc.multiply(kept, 10**decimals), pc.is_valid(values), reason)
 
 
-def _from_float(values: pa.Array, decimals: int, reason: str) -> Parsed:
+def _from_float(values: pa.Array, decimals: int, reason: Reason) -> Parsed:
     # a value fits when it is the nearest floating point number of some whole number of minor units
     scaled = pc.round(pc.multiply(values, float(10**decimals)))
     same = pc.equal(pc.divide(scaled, float(10**decimals)), values)
@@ -113,7 +114,7 @@ def _from_float(values: pa.Array, decimals: int, reason: str) -> Parsed:
     return _within(pc.cast(whole, pa.int64()), pc.is_valid(values), reason)
 
 
-def _within(minor: pa.Array, given: pa.Array, reason: str) -> Parsed:
+def _within(minor: pa.Array, given: pa.Array, reason: Reason) -> Parsed:
     inside = pc.less_equal(pc.abs(minor), MAX_AMOUNT_MINOR)
     kept = pc.if_else(inside, minor, pa.scalar(None, pa.int64()))
     return Parsed(kept, pc.and_(given, pc.is_null(kept)), reason)
@@ -137,7 +138,7 @@ def share(of: pa.Array, rate: Rate) -> pa.Array:
 
 def day(values: pa.Array, field: FieldSpec) -> Parsed:
     """Dates of a column of text by the first format that reads them, or of dates and times of a typed column."""
-    reason = f"is not a date of the calendar ({' or '.join(field.formats)})"
+    reason = reasons.not_a_date(field.formats)
     if pa.types.is_date(values.type):
         found = pc.cast(values, pa.date32())
     elif pa.types.is_timestamp(values.type):
@@ -153,7 +154,7 @@ def day(values: pa.Array, field: FieldSpec) -> Parsed:
 
 def moment(values: pa.Array, field: FieldSpec, zone: str) -> Parsed:
     """UTC times; text by the formats (``iso`` reads RFC 3339 with or without an offset), local times are of `zone`."""
-    reason = f"is not a time ({' or '.join(field.formats)})"
+    reason = reasons.not_a_time(field.formats)
     if pa.types.is_timestamp(values.type):
         found = pc.cast(values, TIME) if values.type.tz else _utc(pc.cast(values, pa.timestamp("us")), zone)
         return Parsed(found, pc.and_(pc.is_valid(values), pc.is_null(found)), reason)

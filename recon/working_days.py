@@ -39,6 +39,12 @@ def ordinals(name: str, days: pa.Array) -> pa.Array:
     return pc.take(table, pc.if_else(inside, places, pa.scalar(None, pa.int32())))
 
 
+def table(name: str) -> pa.Table:
+    """The days of a calendar and their ordinals, for engines that join them."""
+    first, found = _table(name)
+    return pa.table({"day": pa.array(np.arange(first, first + len(found), dtype=np.int32)).cast(pa.date32()), "ordinal": found})
+
+
 def ordinal(name: str, day: date) -> int:
     """Working days up to and including one date; BadInput outside the calendar."""
     found = ordinals(name, pa.array([day], pa.date32()))[0].as_py()

@@ -30,7 +30,9 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="folder of the results")],
     third: Annotated[list[Path] | None, typer.Option("--third", help="file of the third side, when the spec has one")] = None,
     answer_key: Annotated[Path | None, typer.Option("--answer-key", help="what must be found, CSV or JSON")] = None,
-    engine: Annotated[str, typer.Option("--engine", help="duckdb or spark; both give the same content")] = "duckdb",
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="duckdb or spark; both give the same content; default: by the number of rows")
+    ] = None,
     as_of: Annotated[str | None, typer.Option("--as-of", help="date that ages count to; else the newest record's")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -49,7 +51,14 @@ def run(
     statement_source.register()
     _must_exist([*left, *right, *(third or []), *([answer_key] if answer_key else [])])
     files = {"left": left, "right": right} | ({"third": third} if third else {})
-    found = alone.run(read_spec(spec), files, out, engine, maybe_date(as_of), answer_key)
+    rules = read_spec(spec)
+    if engine is None:
+        engine = alone.by_size(rules, files)
+        if engine == "spark":
+            typer.echo(
+                f"a side of {alone.SPARK_ROWS_MIN:,} rows or more: Spark is used; --engine duckdb reconciles on DuckDB", err=True
+            )
+    found = alone.run(rules, files, out, engine, maybe_date(as_of), answer_key)
     emit(found | {"out": str(out)}, as_json, _show)
     if not found["balanced"]:
         raise CheckFailed("the open items do not explain the difference of the totals")

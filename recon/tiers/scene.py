@@ -57,7 +57,7 @@ NOTHING_KNOWN = Facts()
 class Scene:
     """Two sides that are compared: prefix of the views, the sides' specs and the fields that tiers use.
 
-    `is_whole`: every record of both sides takes part.
+    `is_whole`: every record of both sides takes part. `by_join`: strong keys are joined, as Spark does best, not grouped.
     """
 
     prefix: str
@@ -65,6 +65,7 @@ class Scene:
     right: SourceSpec
     used: tuple[str, ...] = field(default=())
     is_whole: bool = True
+    by_join: bool = False
     facts: Facts = NOTHING_KNOWN
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import random
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -153,6 +155,10 @@ def test_bad_rows_are_set_apart_with_line_column_reason_and_the_good_ones_go_on(
         (9, "ref"),
     }
     assert landed.rows == 8 and landed.quarantined == 6 and all(fault.reason and fault.raw for fault in landed.faults)
+    # in Chinese too, with the same figures
+    assert all(re.search("[\u4e00-\u9fff]", fault.reason_zh) for fault in landed.faults)
+    (short,) = [fault for fault in landed.faults if fault.line == 6]
+    assert (short.reason, short.reason_zh) == ("the line has 2 fields, 3 are declared", "该行有 2 个字段,应为 3 个")
 
 
 def test_lines_of_another_encoding_are_set_apart_one_by_one(tmp_path: Path) -> None:
@@ -249,3 +255,15 @@ def test_records_without_ids_are_known_by_their_content_whatever_their_place(tmp
         assert found["pairs"]["left-right"]["tiers"][0]["left_records"] == 3
         hashes.add(found["result_sha256"])
     assert len(hashes) == 1
+
+
+def test_the_engine_follows_the_rows_of_the_larger_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(7)
+    lines = "".join(f"R{chance.randrange(10**9)},{chance.randrange(10**6)}.00,2026-08-03\n" for _ in range(20_000))
+    small = file(tmp_path, "ref,amt,day\n" + lines[:1000])
+    large = file(tmp_path, gzip.compress(("ref,amt,day\n" + lines).encode()), "large.csv.gz")
+    key = {"kind": "key", "name": "k", "keys": ["reference"]}
+    spec = parse_spec({"name": "x", "version": "1", "left": SIDE, "right": SIDE, "tiers": [key]})
+    monkeypatch.setattr(alone, "SPARK_ROWS_MIN", 1000)
+    assert alone.by_size(spec, {"left": [small], "right": [small]}) == "duckdb"
+    assert alone.by_size(spec, {"left": [small], "right": [large]}) == "spark"

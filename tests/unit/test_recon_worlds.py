@@ -171,19 +171,31 @@ def test_real_transfers_are_all_explained_by_permanent_orders_and_the_rest_is_no
 
 
 def test_a_fault_planted_among_real_transfers_is_one_break_of_its_kind(tmp_path: Path) -> None:
-    def with_another_amount(lines: list[str]) -> list[str]:
-        return [lines[0].replace(".", "9.", 1), *lines[1:]]
+    def of_one_transfer(change: Callable[[str], list[str]]) -> Callable[[list[str]], list[str]]:
+        def changed(lines: list[str]) -> list[str]:
+            at = next(number for number, line in enumerate(lines) if "PREVOD NA UCET" in line)
+            return [*lines[:at], *change(lines[at]), *lines[at + 1 :]]
 
-    faults: dict[str, Callable[[list[str]], list[str]]] = {
-        "MISSING_RIGHT": lambda lines: lines[1:],
-        "DUPLICATE_RIGHT": lambda lines: [*lines, lines[0]],
-        "AMOUNT": with_another_amount,
-        "MISSING_LEFT": lambda lines: [*lines, "1;999999;AB;12345678;10.00;940301"],
+        return changed
+
+    faults: dict[str, Callable[[str], list[str]]] = {
+        "MISSING_RIGHT": lambda line: [],
+        "DUPLICATE_RIGHT": lambda line: [line, line],
+        "AMOUNT": lambda line: [line.replace(".", "9.", 1)],
+        "MISSING_LEFT": lambda line: [line, "1;999999;AB;12345678;10.00;940301;VYDAJ;PREVOD NA UCET;500.00"],
     }
     for number, (kind, change) in enumerate(faults.items()):
         folder = tmp_path / str(number)
         folder.mkdir()
-        assert kinds(berka(folder, change)) == {"TIMING": 5, kind: 1}
+        assert kinds(berka(folder, of_one_transfer(change))) == {"TIMING": 5, kind: 1}
+
+
+def test_the_order_of_a_day_is_found_from_balances_whatever_the_order_of_the_lines(tmp_path: Path) -> None:
+    found = [berka(tmp_path, change) for change in (lambda lines: lines, lambda lines: lines[::-1])]
+    assert found[0]["sides"]["right"]["sequences"] == {"place": {"ordered": 1492, "several": 0, "broken": 0, "gaps": 0}}
+    assert found[0]["tables"]["sequences"] == found[1]["tables"]["sequences"]
+    told = duckdb.sql(f"select place from '{tmp_path}/out/sequences.parquet' where record_id = '132002'").fetchall()
+    assert told == [("2",)]
 
 
 def test_a_confirmation_that_the_key_calls_weak_or_wrong_is_counted_as_false(tmp_path: Path) -> None:
