@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -48,6 +48,9 @@ class _Open:
     parts: int = 0
     part_sum: int | None = 0
     balances: dict[str, tuple[int, date | None]] = field(default_factory=dict)
+    declared: list[Declared] = field(default_factory=list)
+    # pages that ended before this one
+    pages: int = 0
 
 
 def read(content: Content) -> Iterator[Event]:
@@ -72,6 +75,8 @@ def read(content: Content) -> Iterator[Event]:
         raise Refused("SCHEMA", content.place, "the XML holds no statement, report or notification of an account")
     if not reader.ordinal:
         raise Refused("EMPTY", content.place, "the message holds no statement")
+    if reader.paged:
+        raise reader.page_missing(content.place)
 
 
 class _Reader:
@@ -81,6 +86,8 @@ class _Reader:
         self.form = ""
         self.ordinal = 0
         self.open: _Open | None = None
+        # a statement whose next page is due
+        self.paged: _Open | None = None
         # the entry whose transactions come now: its direction, amount and status stand before them
         self.within: Node | None = None
 
@@ -95,9 +102,15 @@ class _Reader:
         self.form = f"camt.{kind}.001.{found[2]}"
 
     def begin(self, node: Node) -> Iterator[Event]:
-        """A statement begins."""
-        self.ordinal += 1
-        self.open = _Open(node)
+        """A statement, or its next page, begins."""
+        if self.paged:
+            before = self.paged
+            self.open = _Open(
+                node, entry_no=before.entry_no, balances=before.balances, declared=before.declared, pages=before.pages
+            )
+        else:
+            self.ordinal += 1
+            self.open = _Open(node)
         yield from self.gathered.rest()
 
     def entry_begins(self, node: Node) -> Iterator[Event]:
@@ -112,8 +125,27 @@ class _Reader:
         """The statement of an entry; its currency may be known from the entry alone."""
         opened = self._opened()
         if opened.statement is None:
-            opened.statement = self._statement(opened.node, entry)
+            opened.statement = self._begun(opened.node, entry)
         return opened.statement
+
+    def _begun(self, node: Node, entry: Node | None) -> Statement:
+        """The statement that an element begins or, as its next page, goes on with."""
+        made = self._statement(node, entry)
+        if self.paged is None:
+            return made
+        first = self.paged.statement
+        assert first is not None
+        # banks that number their statements may name every page apart
+        same_number = made.stmt_ref == first.stmt_ref if made.seq_no is None else True
+        if (made.account, made.currency, made.seq_no) != (first.account, first.currency, first.seq_no) or not same_number:
+            raise self.page_missing(self._at(node))
+        return first
+
+    def page_missing(self, place: Place) -> Refused:
+        """The refusal of a statement of which a page lacks."""
+        assert self.paged is not None and self.paged.statement is not None
+        of = self.paged.statement
+        return Refused("TRUNCATED", place, f"page {self.paged.pages + 1} of statement {of.stmt_ref} of {of.account} was due here")
 
     def _opened(self) -> _Open:
         assert self.open is not None
@@ -288,24 +320,30 @@ class _Reader:
         self.gathered.parts.append(made)
 
     def end(self, node: Node) -> Iterator[Event]:
-        """A statement ends: its balances and totals are all there."""
+        """A statement or a page of it ends: its balances and totals are all there."""
         opened = self._opened()
-        statement = opened.statement or self._statement(node, None)
-        self._pages(node)
+        statement = opened.statement = opened.statement or self._begun(node, None)
+        is_last = self._is_last(node, opened)
         self._balances(node, statement)
         statement.period_from = statement.period_from or self._period(node, "FrDtTm")
         statement.period_to = statement.period_to or self._period(node, "ToDtTm")
+        opened.declared.append(self._declared(node, statement.currency))
+        opened.pages += 1
         yield from self.gathered.rest()
-        is_whole = "CLBD" in self._opened().balances
-        yield Ended(statement, node.line_no, self._declared(node, statement.currency), is_whole)
-        self.open = None
+        self.open, self.paged = None, None if is_last else opened
+        if is_last:
+            statement.page_cnt = opened.pages
+            yield Ended(statement, node.line_no, _of_pages(opened), "CLBD" in opened.balances)
 
-    def _pages(self, node: Node) -> None:
+    def _is_last(self, node: Node, opened: _Open) -> bool:
+        """Whether no page follows; pages come in the order of their numbers."""
         pages = node.one("StmtPgntn") or node.one("RptPgntn") or node.one("NtfctnPgntn")
-        if pages and pages.said("LastPgInd") not in {None, "true", "1"}:
+        number = pages.said("PgNb") if pages else None
+        if number is not None and self._count(number, node) != opened.pages + 1:
             raise Refused(
-                "TRUNCATED", self._at(pages), "this is not the last page of its statement; pages are read together only"
+                "TRUNCATED", self._at(node), f"this is page {number} of its statement, page {opened.pages + 1} was due here"
             )
+        return pages is None or pages.said("LastPgInd") in {None, "true", "1"}
 
     def _balances(self, node: Node, statement: Statement) -> None:
         found = self._opened().balances
@@ -343,6 +381,25 @@ class _Reader:
         return Declared(
             count("TtlNtries"), count("TtlCdtNtries"), count("TtlDbtNtries"), total("TtlCdtNtries"), total("TtlDbtNtries")
         )
+
+
+def _of_pages(opened: _Open) -> Declared:
+    """What all pages of a statement say together: their sum, or what they repeat of the whole."""
+    said = opened.declared
+    if len(said) == 1:
+        return said[0]
+    told = [one for one in said if one != Declared()]
+    if not told or (len(set(told)) == 1 and (len(told) < len(said) or told[0].entry_cnt == opened.entry_no)):
+        return told[0] if told else Declared()
+    if len(told) < len(said):
+        # some pages say nothing and the others differ: no total of the whole can be made of it
+        return Declared()
+
+    def total(name: str) -> int | None:
+        values = [getattr(one, name) for one in told]
+        return None if None in values else sum(values)
+
+    return Declared(*(total(one.name) for one in fields(Declared)))
 
 
 def _sum(text: str, code: str, place: Place) -> int:
