@@ -1,8 +1,8 @@
 """More than ten thousand planted faults, found by the reconciliation: precision, recall and ages, not speed (spec 07, 7.4).
 
 `python -m bench.planted_faults` makes worlds of some 1,000, 100,000 and 1,000,000 records (or `[months] [RECORDS …]`), reconciles
-each on DuckDB, compares what is open with the answer key and writes bench/results/planted_faults.json: half an hour, 8 GB. Another
-world of 75 days (`months`) is reconciled a date a run, and once more when its refused files came late.
+each on DuckDB, compares what is open with the answer key and writes bench/results/planted_faults.json: half an hour, 8 GB.
+Another world of 75 days (`months`) is reconciled a date a run, and once more when its refused files came late.
 """
 
 from __future__ import annotations
