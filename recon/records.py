@@ -157,13 +157,18 @@ def split_records(rules: RuleSet) -> Statement:
 def gap_dates(first_date: str) -> Statement:
     """View `gap_date`: platform-dates that were not complete, of this run and of some weeks before it.
 
-    What lies on such a date is unknown: a comparison across dates calls nothing missing that may lie there.
+    What lies on such a date is unknown: a comparison across dates calls nothing missing that may lie there. Before the first
+    complete date nothing is known at all, and no gap either.
     """
     return Statement(
         "gap_date",
         f"""
         select distinct f.platform_id, f.business_date as gap_on
         from file_control f
+        join (
+          select platform_id, min(business_date) as first_on
+          from (select platform_id, business_date from complete_date union all select platform_id, business_date from carried) k
+          group by platform_id) b on b.platform_id = f.platform_id and b.first_on < f.business_date
         left join complete_date d on d.platform_id = f.platform_id and d.business_date = f.business_date
         where d.platform_id is null
         union

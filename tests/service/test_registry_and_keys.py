@@ -42,6 +42,21 @@ def test_another_content_under_a_known_key_names_the_fields(api: Any) -> None:
     assert api.content() == before
 
 
+def test_a_payment_company_s_fees_are_registered_once_and_read_by_the_night(api: Any) -> None:
+    company = {"paycom_id": "PC77", "name": "Pay", "platform_ids": ["P01"]}
+    terms = [{"basis": "VOLUME_RECHARGE", "rate": "0.00025"}, {"basis": "COUNT_TXN", "unit_minor": 10}]
+
+    def said(**more: Any) -> int:
+        answer = api.client.post("/v1/registry", json={"payment_companies": [{**company, **more}]})
+        return int(answer.status_code)
+
+    assert said(fee_terms=terms) == said(fee_terms=terms) == said() == 200
+    assert said(fee_terms=terms[:1]) == 409
+    assert said(fee_terms=[{"basis": "FIXED", "rate": "1"}]) == 422
+    found = api.rows("SELECT platform_id, version, fee_terms FROM night.channel_fee WHERE paycom_id = 'PC77'")
+    assert found == [("P01", 0, terms)]
+
+
 def test_five_thousand_rows_are_registered_in_one_call_and_no_more(api: Any) -> None:
     parties = [{**PARTY, "party_ref": f"MANY-{number}", "id_hash": str(number)} for number in range(5001)]
     assert api.client.post("/v1/registry", json={"parties": parties}).status_code == 413

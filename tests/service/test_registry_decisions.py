@@ -55,6 +55,10 @@ def test_terms_status_and_packs_of_a_platform_change_by_two_people(api: Any) -> 
     }
     api.approved("PAYMENT_COMPANY_TERMS", "PC01", company)
     assert listed(api, "payment-company-terms")[0]["fee_terms"] == company["fee_terms"]
+    agreed = (
+        "SELECT platform_id, valid_from::text, version, fee_terms FROM night.channel_fee WHERE paycom_id = 'PC01' AND version > 0"
+    )
+    assert ("P01", "2026-01-01", 1, company["fee_terms"]) in api.rows(agreed)
     mapping = {"valid_from": "2026-01-01", "merchant_no": "M-1", "contract_from": "2026-01-01"}
     api.approved("PAYMENT_MAPPING", "PC01", mapping, platform_id="P01")
     assert listed(api, "payment-mappings", platform_id="P01")[0]["merchant_no"] == "M-1"

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.calendars import Calendar
+from domain.channel_fees import FeeTerm
 from domain.errors import BadInput
 from domain.ids import item_id
 from lake.tables import TABLES
@@ -75,6 +76,10 @@ class Books:
     altered: dict[tuple[date, str], int] = field(default_factory=dict)
     missing: list[tuple[date, str]] = field(default_factory=list)
     statement_error: dict[date, int] = field(default_factory=dict)
+    failed: list[Move] = field(default_factory=list)
+    batches: list[dict[str, Any]] = field(default_factory=list)
+    batch_of: dict[str, str] = field(default_factory=dict)
+    reversals: dict[str, str] = field(default_factory=dict)
 
     def dates(self) -> list[date]:
         return [self.first + timedelta(days=i) for i in range(self.days)]
@@ -125,11 +130,16 @@ def cash(books: Books) -> list[dict[str, Any]]:
     return found
 
 
+def original(books: Books, move: Move) -> int | None:
+    """Number of the movement that a reversal takes back."""
+    return next((number for number, one in enumerate(books.b) if one.request == books.reversals.get(move.request)), None)
+
+
 def lake_rows(books: Books) -> Rows:
     """The input tables that land and extract would have written."""
     rows: Rows = {name: [] for name in ("file_control", "virtual_posting", "virtual_balance", "channel_order",
                                         "bank_statement_line", "ledger_movement", "ledger_balance",
-                                        "platform_order", "quarantine_row", "ledger_order")}  # fmt: skip
+                                        "platform_order", "quarantine_row", "ledger_order", "channel_settlement")}  # fmt: skip
     base = {"platform_id": P, "currency": "CNY"}
     for number, o in enumerate(orders(books) if books.o is None else books.o):
         rows["platform_order"].append(
@@ -150,12 +160,19 @@ def lake_rows(books: Books) -> Rows:
             row("ledger_movement", **base, business_date=m.day, movement_id=number, request_no=m.request,
                 seq=m.seq, order_type=order_type(m.kind), movement_type=m.kind, debit_account_no=m.debit,
                 debit_role=ROLES[m.debit], credit_account_no=m.credit,
-                credit_role=ROLES[m.credit], amount_minor=m.amount, recorded_at=m.moment))  # fmt: skip
-    for number, m in enumerate(books.c):
+                credit_role=ROLES[m.credit], amount_minor=m.amount, recorded_at=m.moment,
+                reversal_of=original(books, m)))  # fmt: skip
+    for number, m in enumerate([*books.c, *books.failed]):
         rows["channel_order"].append(
             row("channel_order", **base, business_date=m.day, file_name="P01.channel.csv.gz", line_no=number,
                 channel_order_no=f"C{number}", request_no=m.request, order_type=m.kind, amount_minor=m.amount,
-                account_no=m.debit if m.kind == "WITHDRAW" else m.credit, txn_at=m.moment, channel_status="SUCCESS"))  # fmt: skip
+                account_no=m.debit if m.kind == "WITHDRAW" else m.credit, txn_at=m.moment,
+                channel_status="SUCCESS" if number < len(books.c) else "FAILED",
+                settlement_batch_no=books.batch_of.get(m.request)))  # fmt: skip
+    for number, one in enumerate(books.batches):
+        rows["channel_settlement"].append(
+            row("channel_settlement", **base, sender_id="PC01", file_name="P01.settlement.csv.gz", line_no=number,
+                settled_on=one["business_date"], **one))  # fmt: skip
     for day in books.dates():
         for kind in FILES:
             accepted = (day, kind) not in books.missing
@@ -837,3 +854,140 @@ def test_promise_one_holds_for_any_faults_and_single_runs_agree(
     single = one_by_one(books)
     for table in WRITTEN:
         assert sorted(result[table], key=repr) == single[table], table
+
+
+# -- rounding, ambiguity, repetitions, returns, settlements ---------------------------------------------------------------
+
+
+def interest(*amounts: int, request: str = "I1") -> list[Move]:
+    lenders = (LENDER, OTHER, LENDER)
+    return [Move(DAY, request, "INTEREST", BORROWER, lenders[n], amount, seq=n + 1) for n, amount in enumerate(amounts)]
+
+
+@pytest.mark.parametrize(
+    ("platform", "bank", "code"),
+    [((34, 33, 33), (33, 34, 33), "B17"), ((34, 33, 33), (33, 33, 33), "B17"), ((35, 33, 33), (33, 33, 33), "B04"),
+     ((34,), (33,), "B04")],
+)  # fmt: skip
+def test_a_cent_of_a_split_is_rounding_and_more_or_a_cent_of_a_single_part_is_not(
+    platform: tuple[int, ...], bank: tuple[int, ...], code: str
+) -> None:
+    books = truth()
+    books.v += interest(*platform)
+    books.b += interest(*bank)
+    result = reconcile(books)
+    assert set(codes(result)) == {code}
+    assert result["open_item"][0]["severity"] == ("INFO" if code == "B17" else "HIGH")
+    assert_promise(books, result)
+
+
+def test_a_posting_that_fits_two_movements_equally_well_is_b28_with_both_named_and_none_confirmed() -> None:
+    books = truth(2)
+    books.v.append(replace(TENDER, request="X", at=NOON))
+    books.b += [replace(TENDER, request="Y", at=NOON + timedelta(minutes=29)), replace(TENDER, request="Z", at=NOON)]
+    result = reconcile(books)
+    assert codes(result) == ["B28"] * 6
+    of_v = next(r for r in result["open_item"] if r["match_key"] == "X#1")
+    assert "Y#1" in of_v["nearest_candidate"] and "Z#1" in of_v["nearest_candidate"]
+    assert not {"X#1", "Y#1", "Z#1"} & {r["match_key"] for r in result["match_group"]}
+    assert_promise(books, result)
+    assert {table: sorted(rows, key=repr) for table, rows in result.items()} == one_by_one(books)
+
+
+def test_equal_records_with_their_own_keys_are_sound_and_distant_ones_are_no_candidates() -> None:
+    books = truth().agree(replace(TENDER, request="S1"), replace(TENDER, request="S2"))
+    assert codes(reconcile(books)) == []
+    books.v.append(replace(TENDER, request="X", at=NOON))
+    books.b += [replace(TENDER, request=name, at=NOON + timedelta(hours=1)) for name in ("Y", "Z")]
+    assert codes(reconcile(books)) == ["B01", "B02", "B02"]
+
+
+def test_an_entry_that_the_statement_repeats_is_b09_and_explains_the_cash() -> None:
+    books = truth()
+    books.entries = [*cash(books), cash(books)[0]]
+    books.statement_error = {DAY: SETTLED.amount}
+    result = reconcile(books)
+    assert found(result) == [("B09", "S1", DAY, DAY)]
+    books.b.append(replace(SETTLED, seq=2))
+    books.entries, books.statement_error = cash(books), {}
+    assert codes(reconcile(books)) == []  # one order that moved the same twice
+
+
+def friday(shift: int = 0) -> date:
+    return date(2026, 8, 7) + timedelta(days=shift)
+
+
+RETURNS = {
+    "W1": (friday(3), 500, []),  # the next working day after the failure
+    "W2": (friday(0), 500, []),
+    "W3": (friday(4), 500, [("B19", friday(), friday(3))]),
+    "W4": (None, 500, [("B19", friday(), day) for day in (friday(3), friday(4))]),
+    "W5": (friday(3), 501, [("B18", friday(), day) for day in (friday(3), friday(4))]),
+    "W6": (friday(4), 500, [("B18", friday(4), friday(4))]),  # it did not fail
+}
+"""By withdrawal: when it is given back, how much, and the items of it."""
+
+
+def test_a_failed_withdrawal_is_given_back_to_the_cent_by_the_next_working_day() -> None:
+    books = Books(friday(-1), 6)
+    for request, (returned, amount, _) in RETURNS.items():
+        drawn = Move(friday(-1), request, "WITHDRAW", LENDER, PAYABLE, 500)
+        books.agree(drawn)
+        if request != "W6":
+            books.failed.append(replace(drawn, day=friday()))
+        if returned:
+            books.agree(Move(returned, f"{request}#B", "BACKROLL", PAYABLE, LENDER, amount))
+    result = reconcile(books)
+    assert found(result) == sorted((code, name, *days) for name, (*_, items) in RETURNS.items() for code, *days in items)
+    assert {table: sorted(rows, key=repr) for table, rows in result.items()} == one_by_one(books)
+    assert_promise(books, result)
+
+
+def test_what_may_lie_on_an_incomplete_date_is_not_called_missing() -> None:
+    books, drawn = Books(friday(-1), 6), Move(friday(-1), "W7", "WITHDRAW", LENDER, PAYABLE, 500)
+    books.agree(drawn, Move(friday(3), "W7#B", "BACKROLL", PAYABLE, LENDER, 500)).failed = [replace(drawn, day=friday())]
+    books.missing = [(friday(), "channel")]  # the failure
+    assert codes(reconcile(books)) == ["B24"]
+    books.missing = [(friday(3), "channel")]  # the return
+    result = reconcile(books)
+    assert codes(result) == ["B24"]
+    assert {table: sorted(rows, key=repr) for table, rows in result.items()} == one_by_one(books)
+
+
+TERMS = (FeeTerm("P01", "PC01", date(2026, 1, 1), date(2026, 12, 31), 250_000, 10),)
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({}, []),
+        ({"fee_minor": 31, "net_minor": 25_969}, [("B15", "BATCH-1")]),
+        ({"order_count": 1, "net_minor": 11_990, "fee_minor": 13, "gross_minor": 12_003}, [("B22", "BATCH-1")]),
+        ({"net_minor": 25_999, "gross_minor": 26_025, "fee_minor": 26 + 1}, [("B22", "BATCH-1")]),
+        ({"settlement_batch_no": "BATCH-2"}, [("B22", "BATCH-1"), ("B22", "BATCH-2")]),
+    ],
+)
+def test_a_batch_is_the_sum_of_its_orders_less_the_fee_of_the_terms(change: dict[str, Any], shown: list[Any]) -> None:
+    books = Books(DAY, 2)
+    for number, amount in ((1, 12_003), (2, 13_997)):
+        books.agree(replace(RECHARGE, request=f"C{number}", amount=amount))
+        books.batch_of[f"C{number}"] = "BATCH-1"
+    settled = {"order_count": 2, "gross_minor": 26_000, "fee_minor": 27, "net_minor": 25_973}  # 6.5 is rounded up, and 20
+    next_day = DAY + timedelta(days=1)
+    books.batches = [{"business_date": next_day, "settlement_batch_no": "BATCH-1", **settled, **change}]
+    result = run(lake_rows(books), DAY, next_day, fee_terms=TERMS)
+    assert [(code, key) for code, key, _, shown_on in found(result) if shown_on == next_day] == shown
+    if change.get("order_count"):
+        assert "C1" in (item(result, "B22", next_day)["nearest_candidate"] or "")
+
+
+def test_a_reversal_of_the_same_date_nets_to_zero_and_one_of_another_date_is_b18() -> None:
+    books = truth(2)
+    books.reversals = {"R8#B": "R8"}
+    booked, undone = replace(RECHARGE, request="R8"), Move(DAY, "R8#B", "RECHARGE", LENDER, CHANNEL, 10_000)
+    for book in (books.v, books.b):
+        book += [booked, undone]
+    assert codes(reconcile(books)) == []
+    books.v[-1] = books.b[-1] = replace(undone, day=DAY + timedelta(days=1))
+    books.c.append(booked)
+    assert found(reconcile(books)) == [("B18", "R8#B", undone.day + timedelta(days=1), undone.day + timedelta(days=1))]
