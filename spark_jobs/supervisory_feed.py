@@ -68,7 +68,7 @@ def _read(settings: Settings, platform_id: str, path: Path, day: date) -> tuple[
     """The folder of what was read of a file, and what was said of it; a file that was read before is not read again."""
     with path.open("rb") as content:
         name = hashlib.file_digest(content, "sha256").hexdigest()[:32]
-    place = settings.home / FOLDER / platform_id / name
+    place = settings.feed_dir / platform_id / name
     if not place.exists():
         staging = place.with_name(f".reading-{name}")
         shutil.rmtree(staging, ignore_errors=True)

@@ -214,48 +214,64 @@ CREATE FUNCTION live.item_id(of_recon text, of_platform text, of_currency text, 
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT left(encode(sha256(convert_to(concat_ws('|', of_recon, of_platform, of_currency, of_key, to_char(of_date, 'YYYY-MM-DD')), 'UTF8')), 'hex'), 32) $$;
 
+-- What lines [book, debit, credit, amount, debit counts, credit counts] add to the balances of accounts, by book; control accounts do not count.
+-- A repetition is wrong in book V alone: its lines less custody's (recon.timeline.effects).
+CREATE FUNCTION live.effects(lines jsonb, is_repetition boolean) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(jsonb_agg(jsonb_build_object('book', e.book, 'account_no', e.account_no, 'effect_minor', e.effect_minor)
+                            ORDER BY e.book, e.account_no), '[]')
+  FROM (SELECT CASE WHEN is_repetition THEN 'V' ELSE l.value ->> 0 END AS book, leg.account_no,
+               sum(CASE WHEN is_repetition AND l.value ->> 0 = 'B' THEN -leg.change_minor ELSE leg.change_minor END)::bigint AS effect_minor
+        FROM jsonb_array_elements(lines) l
+        CROSS JOIN LATERAL (VALUES (l.value ->> 1, -(l.value ->> 3)::bigint, (l.value ->> 4)::boolean),
+                                   (l.value ->> 2, (l.value ->> 3)::bigint, (l.value ->> 5)::boolean)) leg(account_no, change_minor, counts)
+        WHERE leg.counts GROUP BY 1, 2) e
+  WHERE e.effect_minor <> 0 $$;
+
 -- What is to be said of every key of some requests now. A pure function of both books, the day a platform joined, and the time.
 -- Of custody's movements those between two control accounts are not the platform's to post, as in R3.
 CREATE FUNCTION live.judged(platforms text[], requests text[], wait_s int)
 RETURNS TABLE (platform_id text, currency text, request_no text, match_key text, state text, code text, failing text, item_id text,
                opened_on date, effect_minor bigint, effects jsonb, due_at timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  -- everything goes forward by grouping, nothing is joined back: the planner does not know how many requests are asked for
   WITH asked AS MATERIALIZED (
     SELECT DISTINCT u.p AS platform_id, u.r AS request_no, w.since
     FROM unnest(platforms, requests) u(p, r) JOIN live.participant w ON w.platform_id = u.p AND w.book = 'V'),
-  line AS MATERIALIZED (
-    SELECT 'V' AS book, p.platform_id, p.currency, p.request_no, p.seq, p.movement_type, p.debit_account_no AS debit, p.credit_account_no AS credit,
-           p.amount_minor, p.business_date, least(p.txn_at, p.recorded_at) AS happened_at, p.content_sha256 AS place,
+  line AS (
+    SELECT 'V' AS book, a.since, p.platform_id, p.currency, p.request_no, p.seq, p.movement_type, p.debit_account_no AS debit,
+           p.credit_account_no AS credit, p.amount_minor, p.business_date, least(p.txn_at, p.recorded_at) AS happened_at, p.content_sha256 AS place,
            NOT coalesce(d.is_control, false) AS debit_counts, NOT coalesce(c.is_control, false) AS credit_counts
     FROM asked a JOIN live.posting p USING (platform_id, request_no)
     LEFT JOIN registry.account d ON d.account_no = p.debit_account_no
     LEFT JOIN registry.account c ON c.account_no = p.credit_account_no
     UNION ALL
-    SELECT 'B', t.platform_id, m.currency, t.request_no, m.seq, m.movement_type, d.account_no, c.account_no, m.amount_minor, m.business_date,
-           m.recorded_at, NULL, NOT d.is_control, NOT c.is_control
+    SELECT 'B', a.since, t.platform_id, m.currency, t.request_no, m.seq, m.movement_type, d.account_no, c.account_no, m.amount_minor,
+           m.business_date, m.recorded_at, NULL, NOT d.is_control, NOT c.is_control
     FROM asked a JOIN ledger.trade_order t USING (platform_id, request_no) JOIN ledger.movement m USING (order_id)
     JOIN registry.account d ON d.account_id = m.debit_account_id JOIN registry.account c ON c.account_id = m.credit_account_id
     WHERE NOT (d.is_control AND c.is_control)),
   key AS (
-    SELECT l.platform_id, l.currency, l.request_no, l.seq, count(*) FILTER (WHERE l.book = 'V') AS n_left,
+    SELECT l.platform_id, l.currency, l.request_no, l.seq, min(l.since) AS since, count(*) FILTER (WHERE l.book = 'V') AS n_left,
            count(*) FILTER (WHERE l.book = 'B') AS n_right,
            coalesce(sum(l.amount_minor) FILTER (WHERE l.book = 'V'), 0)::bigint AS left_minor,
            coalesce(sum(l.amount_minor) FILTER (WHERE l.book = 'B'), 0)::bigint AS right_minor,
            (array_agg(l.movement_type ORDER BY l.business_date, l.place) FILTER (WHERE l.book = 'V'))[1] AS left_type,
-           (array_agg(ROW(l.debit, l.credit) ORDER BY l.business_date, l.place) FILTER (WHERE l.book = 'V'))[1] AS left_accounts,
+           (array_agg(l.debit || ' ' || l.credit ORDER BY l.business_date, l.place) FILTER (WHERE l.book = 'V'))[1] AS left_accounts,
            (array_agg(l.amount_minor ORDER BY l.business_date, l.place) FILTER (WHERE l.book = 'V'))[1] AS first_minor,
            (array_agg(l.business_date ORDER BY l.business_date, l.place) FILTER (WHERE l.book = 'V'))[1] AS first_on,
            (array_agg(l.business_date ORDER BY l.business_date, l.place) FILTER (WHERE l.book = 'V'))[2] AS second_on,
            min(l.movement_type) FILTER (WHERE l.book = 'B') AS right_type,
-           (array_agg(ROW(l.debit, l.credit)) FILTER (WHERE l.book = 'B'))[1] AS right_accounts,
-           min(l.business_date) FILTER (WHERE l.book = 'B') AS right_on, min(l.happened_at) AS happened_at
+           min(l.debit || ' ' || l.credit) FILTER (WHERE l.book = 'B') AS right_accounts,
+           min(l.business_date) FILTER (WHERE l.book = 'B') AS right_on, min(l.happened_at) AS happened_at,
+           jsonb_agg(jsonb_build_array(l.book, l.debit, l.credit, l.amount_minor, l.debit_counts, l.credit_counts)) AS lines
     FROM line l GROUP BY l.platform_id, l.currency, l.request_no, l.seq),
   compared AS (
     SELECT k.*, k.left_type <> k.right_type AS type_differs, k.left_accounts <> k.right_accounts AS accounts_differ,
            k.first_minor <> k.right_minor AS amount_differs
-    FROM key k JOIN asked a USING (platform_id, request_no)
+    FROM key k
     -- what custody moved before the platform took part is not missed, whatever comes of it is compared
-    WHERE k.n_left > 0 OR k.happened_at >= a.since),
+    WHERE k.n_left > 0 OR k.happened_at >= k.since),
   named AS (
     SELECT c.*, CASE WHEN c.n_left > 1 THEN 'B08' WHEN c.n_right = 0 THEN 'B01' WHEN c.n_left = 0 THEN 'B02' WHEN c.type_differs THEN 'B07'
                      WHEN c.accounts_differ THEN 'B05' WHEN c.amount_differs THEN 'B04' END AS code,
@@ -268,27 +284,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   stated AS (
     SELECT n.*, CASE WHEN n.code IS NULL THEN 'MATCHED' WHEN n.code IN ('B01', 'B02') AND ledger.clock_now() < n.due_at THEN 'WAITING'
                      ELSE 'BREAK' END AS state
-    FROM named n),
-  -- a repetition is wrong in book V alone: its lines less custody's (recon.timeline.effects)
-  effect AS (
-    SELECT s.platform_id, s.currency, s.request_no, s.seq, CASE WHEN s.code = 'B08' THEN 'V' ELSE l.book END AS book, leg.account_no,
-           sum(CASE WHEN s.code = 'B08' AND l.book = 'B' THEN -leg.change_minor ELSE leg.change_minor END)::bigint AS effect_minor
-    FROM stated s JOIN line l USING (platform_id, currency, request_no, seq)
-    CROSS JOIN LATERAL (VALUES (l.debit, -l.amount_minor, l.debit_counts), (l.credit, l.amount_minor, l.credit_counts))
-      leg(account_no, change_minor, counts)
-    WHERE s.state <> 'MATCHED' AND leg.counts
-    GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(CASE WHEN s.code = 'B08' AND l.book = 'B' THEN -leg.change_minor ELSE leg.change_minor END) <> 0)
+    FROM named n)
   SELECT s.platform_id, s.currency, s.request_no, s.request_no || '#' || s.seq, s.state, s.code,
          CASE WHEN s.code = 'B08' THEN 'key repeats in V' WHEN s.code = 'B01' THEN 'not in B' WHEN s.code = 'B02' THEN 'not in V'
               ELSE concat_ws(', ', CASE WHEN s.type_differs THEN 'movement type' END, CASE WHEN s.accounts_differ THEN 'accounts' END,
                              CASE WHEN s.amount_differs THEN 'amount' END) END,
          CASE WHEN s.state = 'BREAK' THEN live.item_id('R3', s.platform_id, s.currency, s.request_no || '#' || s.seq, s.opened_on) END,
          CASE WHEN s.state <> 'MATCHED' THEN s.opened_on END, s.left_minor - s.right_minor,
-         coalesce((SELECT jsonb_agg(jsonb_build_object('book', e.book, 'account_no', e.account_no, 'effect_minor', e.effect_minor)
-                                    ORDER BY e.book, e.account_no)
-                   FROM effect e WHERE (e.platform_id, e.currency, e.request_no, e.seq) = (s.platform_id, s.currency, s.request_no, s.seq)), '[]'),
+         CASE WHEN s.state = 'MATCHED' THEN '[]' ELSE live.effects(s.lines, s.code = 'B08') END,
          CASE WHEN s.state = 'WAITING' THEN s.due_at END
   FROM stated s $$;
+
+CREATE FUNCTION live.words(of_kind text) RETURNS text[] LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT array_agg(w.word) FROM live.order_word w WHERE w.kind = of_kind $$;
 
 -- The same of requests as wholes: the platform's order against what both ledgers moved (R1, recon.platform_orders). A request on which the
 -- ledgers differ has its item in R2: it is LEFT here. An order without an answer is no record yet; one that ended without money matches nothing.
@@ -300,39 +308,38 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT DISTINCT u.p AS platform_id, u.r AS request_no, w.since
     FROM unnest(platforms, requests) u(p, r) JOIN live.participant w ON w.platform_id = u.p AND w.book = 'O'
     JOIN live.participant v ON v.platform_id = u.p AND v.book = 'V'),
-  -- of lines that custody moved before the platform told its ledger there is no verdict: they are taken as agreed
-  line AS MATERIALIZED (
-    SELECT v.platform_id, v.request_no, v.currency, bool_and(v.state = 'MATCHED') AS agrees
-    FROM asked a JOIN live.current_verdict v USING (platform_id, request_no) WHERE v.recon_id = 'R2' GROUP BY 1, 2, 3),
-  moved AS MATERIALIZED (
-    SELECT t.platform_id, t.request_no, t.currency, t.order_type, t.business_date, t.recorded_at,
-           CASE WHEN h.word IS NOT NULL THEN t.amount_minor ELSE coalesce(sum(m.amount_minor) FILTER (WHERE f.word IS NULL), 0) END::bigint AS amount_minor
+  fact AS (
+    -- of lines that custody moved before the platform told its ledger there is no verdict: they are taken as agreed
+    SELECT a.platform_id, a.request_no, v.currency, a.since, 'L' AS source, v.state = 'MATCHED' AS agrees, NULL AS order_type, NULL AS order_status,
+           NULL::bigint AS amount_minor, NULL::date AS business_date, NULL::timestamptz AS happened_at, NULL::bytea AS place
+    FROM asked a JOIN live.current_verdict v USING (platform_id, request_no) WHERE v.recon_id = 'R2'
+    UNION ALL
+    SELECT a.platform_id, a.request_no, t.currency, a.since, 'B', NULL, t.order_type, NULL,
+           CASE WHEN t.order_type = ANY (live.words('HOLDING')) THEN t.amount_minor ELSE m.principal_minor END, t.business_date, t.recorded_at, NULL
     FROM asked a JOIN ledger.trade_order t USING (platform_id, request_no)
-    LEFT JOIN live.order_word h ON h.kind = 'HOLDING' AND h.word = t.order_type
-    LEFT JOIN (ledger.movement m JOIN registry.account d ON d.account_id = m.debit_account_id
-               JOIN registry.account c ON c.account_id = m.credit_account_id AND NOT (d.is_control AND c.is_control))
-      ON m.order_id = t.order_id
-    LEFT JOIN live.order_word f ON f.kind = 'FEE' AND f.word = m.movement_type
-    WHERE NOT EXISTS (SELECT FROM live.order_word w WHERE w.kind = 'LEFT_OUT' AND w.word = t.order_type)
-    GROUP BY t.order_id, h.word),
-  ordered AS (
-    SELECT o.platform_id, o.request_no, o.currency, count(*) AS n_left, min(least(o.created_at, o.recorded_at)) AS happened_at,
-           (array_agg(o.order_type ORDER BY o.business_date, o.content_sha256))[1] AS order_type,
-           (array_agg(o.order_status ORDER BY o.business_date, o.content_sha256))[1] AS order_status,
-           (array_agg(o.amount_minor ORDER BY o.business_date, o.content_sha256))[1] AS first_minor, sum(o.amount_minor)::bigint AS amount_minor,
-           (array_agg(o.business_date ORDER BY o.business_date, o.content_sha256))[1] AS first_on,
-           (array_agg(o.business_date ORDER BY o.business_date, o.content_sha256))[2] AS second_on
+    CROSS JOIN LATERAL (
+      SELECT coalesce(sum(x.amount_minor), 0)::bigint AS principal_minor
+      FROM ledger.movement x JOIN registry.account d ON d.account_id = x.debit_account_id JOIN registry.account c ON c.account_id = x.credit_account_id
+      WHERE x.order_id = t.order_id AND NOT (d.is_control AND c.is_control) AND x.movement_type <> ALL (live.words('FEE'))) m
+    WHERE t.order_type <> ALL (live.words('LEFT_OUT')) AND (m.principal_minor > 0 OR t.order_type = ANY (live.words('HOLDING')))
+    UNION ALL
+    SELECT a.platform_id, a.request_no, o.currency, a.since, 'O', NULL, o.order_type, o.order_status, o.amount_minor, o.business_date,
+           least(o.created_at, o.recorded_at), o.content_sha256
     FROM asked a JOIN live.platform_order o USING (platform_id, request_no)
-    WHERE o.amount_minor > 0 AND NOT EXISTS (SELECT FROM live.order_word w WHERE w.kind = 'PENDING' AND w.word = o.order_status
-                                             OR w.kind = 'LEFT_OUT' AND w.word = o.order_type)
-    GROUP BY 1, 2, 3),
+    WHERE o.amount_minor > 0 AND o.order_status <> ALL (live.words('PENDING')) AND o.order_type <> ALL (live.words('LEFT_OUT'))),
   joined AS (
-    SELECT platform_id, request_no, currency, coalesce(o.n_left, 0) AS n_left, o.order_type AS left_type, o.order_status, o.first_minor,
-           coalesce(o.amount_minor, 0) AS left_minor, o.first_on, o.second_on, o.happened_at AS left_at, m.order_type AS right_type,
-           m.amount_minor AS right_minor, m.business_date AS right_on, m.recorded_at AS right_at,
-           coalesce(l.agrees, m.request_no IS NOT NULL) AS agrees, l.agrees IS NOT NULL OR m.request_no IS NOT NULL AS has_lines
-    FROM ordered o FULL JOIN (SELECT * FROM moved x WHERE x.amount_minor > 0) m USING (platform_id, request_no, currency)
-    LEFT JOIN line l USING (platform_id, request_no, currency)),
+    SELECT f.platform_id, f.request_no, f.currency, min(f.since) AS since, count(*) FILTER (WHERE f.source = 'O') AS n_left,
+           (array_agg(f.order_type ORDER BY f.business_date, f.place) FILTER (WHERE f.source = 'O'))[1] AS left_type,
+           (array_agg(f.order_status ORDER BY f.business_date, f.place) FILTER (WHERE f.source = 'O'))[1] AS order_status,
+           (array_agg(f.amount_minor ORDER BY f.business_date, f.place) FILTER (WHERE f.source = 'O'))[1] AS first_minor,
+           (array_agg(f.business_date ORDER BY f.business_date, f.place) FILTER (WHERE f.source = 'O'))[1] AS first_on,
+           (array_agg(f.business_date ORDER BY f.business_date, f.place) FILTER (WHERE f.source = 'O'))[2] AS second_on,
+           coalesce(sum(f.amount_minor) FILTER (WHERE f.source = 'O'), 0)::bigint AS left_minor,
+           min(f.happened_at) FILTER (WHERE f.source = 'O') AS left_at, min(f.order_type) FILTER (WHERE f.source = 'B') AS right_type,
+           min(f.amount_minor) FILTER (WHERE f.source = 'B') AS right_minor, min(f.business_date) FILTER (WHERE f.source = 'B') AS right_on,
+           min(f.happened_at) FILTER (WHERE f.source = 'B') AS right_at, coalesce(bool_and(f.agrees), true) AS agrees,
+           count(*) FILTER (WHERE f.source <> 'O') > 0 AS has_lines
+    FROM fact f GROUP BY f.platform_id, f.request_no, f.currency),
   named AS (
     SELECT j.*, CASE WHEN j.has_lines AND NOT j.agrees THEN NULL
                      WHEN NOT j.has_lines AND j.order_status <> 'SUCCESS' THEN NULL
@@ -343,8 +350,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                      AND greatest(j.first_on, j.right_on) < j.second_on THEN j.second_on
                 ELSE least(j.first_on, j.right_on) END AS opened_on,
            CASE WHEN j.n_left = 0 THEN j.right_at ELSE j.left_at END + make_interval(secs => wait_s) AS due_at
-    FROM joined j JOIN asked a USING (platform_id, request_no)
-    WHERE j.n_left > 0 OR j.right_at >= a.since),
+    FROM joined j
+    WHERE j.n_left > 0 OR j.right_at >= j.since),
   stated AS (
     SELECT n.*, CASE WHEN n.has_lines AND NOT n.agrees THEN 'LEFT' WHEN n.code IS NULL THEN 'MATCHED'
                      WHEN n.code IN ('B02', 'B03') AND ledger.clock_now() < n.due_at THEN 'WAITING' ELSE 'BREAK' END AS state
@@ -459,18 +466,21 @@ BEGIN
   FROM (SELECT o.platform_order_id FROM live.platform_order o
         WHERE o.transaction_id >= stands.done_to AND o.transaction_id < stands.horizon AND o.platform_order_id > stands.last_order_id
         ORDER BY o.platform_order_id LIMIT postings_max) n;
-  WITH due_key AS MATERIALIZED (
-    SELECT o.platform_id, o.request_no FROM live.open_key o WHERE o.due_at <= ledger.clock_now() ORDER BY o.due_at LIMIT postings_max),
-  touched AS (
-    SELECT o.value ->> 1 AS platform_id, o.value ->> 2 AS request_no
-    FROM outbox.event e CROSS JOIN LATERAL jsonb_array_elements(e.payload -> 'orders') o
-    WHERE e.event_id = ANY(events)
-    UNION SELECT p.platform_id, p.request_no FROM live.posting p WHERE p.posting_id = ANY(postings)
-    UNION SELECT o.platform_id, o.request_no FROM live.platform_order o WHERE o.platform_order_id = ANY(orders)
-    UNION SELECT d.platform_id, d.request_no FROM due_key d
-    UNION SELECT j.platform_id, j.request_no FROM live.of_new_participants(stands) j)
-  SELECT array_agg(t.platform_id), array_agg(t.request_no), (SELECT count(*) FROM due_key) INTO platforms, requests, due
-  FROM touched t WHERE EXISTS (SELECT FROM live.participant w WHERE w.platform_id = t.platform_id);
+  IF events IS NOT NULL OR postings IS NOT NULL OR orders IS NOT NULL
+     OR EXISTS (SELECT FROM live.open_key o WHERE o.due_at <= ledger.clock_now()) THEN
+    WITH due_key AS MATERIALIZED (
+      SELECT o.platform_id, o.request_no FROM live.open_key o WHERE o.due_at <= ledger.clock_now() ORDER BY o.due_at LIMIT postings_max),
+    touched AS (
+      SELECT o.value ->> 1 AS platform_id, o.value ->> 2 AS request_no
+      FROM outbox.event e CROSS JOIN LATERAL jsonb_array_elements(e.payload -> 'orders') o
+      WHERE e.event_id = ANY(events)
+      UNION SELECT p.platform_id, p.request_no FROM live.posting p WHERE p.posting_id = ANY(postings)
+      UNION SELECT o.platform_id, o.request_no FROM live.platform_order o WHERE o.platform_order_id = ANY(orders)
+      UNION SELECT d.platform_id, d.request_no FROM due_key d
+      UNION SELECT j.platform_id, j.request_no FROM live.of_new_participants(stands) j)
+    SELECT array_agg(t.platform_id), array_agg(t.request_no), (SELECT count(*) FROM due_key) INTO platforms, requests, due
+    FROM touched t WHERE EXISTS (SELECT FROM live.participant w WHERE w.platform_id = t.platform_id);
+  END IF;
   IF platforms IS NOT NULL THEN
     -- orders are compared with what the ledgers' verdicts are by now
     verdicts := live.judge('R2', platforms, requests, wait_s) + live.judge('R1', platforms, requests, wait_s);
