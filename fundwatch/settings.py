@@ -85,6 +85,11 @@ class Settings:
         return self.home / "outbound"
 
     @property
+    def feed_dir(self) -> Path:
+        """What was read of the supervisory feed, by platform and the file's hash; made again from landing when it is gone."""
+        return self.home / "feed"
+
+    @property
     def quarantine_dir(self) -> Path:
         """Refused files, kept as they came."""
         return self.home / "quarantine"

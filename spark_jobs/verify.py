@@ -12,6 +12,7 @@ from domain.vocabulary import ALLOWED_MOVEMENTS
 from expectations.suites import SuiteResult, run_suite
 from lake import store
 from lake.steps import StepContext, StepResult
+from spark_jobs import supervisory_feed
 
 RESIDUALS = "balance_equations_leave_no_residual"
 
@@ -20,7 +21,7 @@ def run(context: StepContext) -> StepResult:
     """Run the suites `ledger_double_entry` and `balances` over the run's rows of book B.
 
     Raises Failed when a check that stops the night fails. Residuals of the balance equations do not stop it: they are in
-    `detail`, to be published in red (B21).
+    `detail`, to be published in red (B21). So is what the supervisory feed's suite says where a file of it came.
     """
     movement = store.of_run(context, "ledger_movement").persist()
     balance = store.of_run(context, "ledger_balance").persist()
@@ -44,7 +45,8 @@ def run(context: StepContext) -> StepResult:
     finally:
         movement.unpersist()
         balance.unpersist()
-    return StepResult(rows_in, 0, {}, _detail(double_entry, balances))
+    feed = supervisory_feed.judged(context.settings, context.run)
+    return StepResult(rows_in, 0, {}, _detail(double_entry, balances) | ({"supervisory_feed": feed} if feed else {}))
 
 
 def _day_before(context: StepContext) -> DataFrame:

@@ -29,6 +29,7 @@ DELETIONS: Mapping[str, Deletion] = {
     "lake_orphans": lake_parts.Orphans(),
     "logs": folders.Logs(),
     "quarantine": folders.Quarantine(),
+    "outbound": folders.Outbound(),
     "settled_deliveries": deliveries.SettledDeliveries(),
     "past_sum_rows": marts.PAST_SUMS,
     "ended_sessions": logins.SESSIONS,

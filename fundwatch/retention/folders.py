@@ -1,4 +1,4 @@
-"""Files of the home that have been kept for their time: logs, and refused files in quarantine. Landing files stay."""
+"""Files of the home that have been kept for their time: logs, refused files, files that were sent. Landing files stay."""
 
 from __future__ import annotations
 
@@ -66,6 +66,28 @@ class Quarantine:
 
     def left(self, site: Site, items: Sequence[Item]) -> list[str]:
         return [item.what for item in items if (site.settings.quarantine_dir / item.what).exists()]
+
+
+class Outbound:
+    """What was sent to a receiver about business dates that are older than their time, each date's folder whole."""
+
+    def plan(self, site: Site, policy: Policy) -> list[Item]:
+        root = site.settings.outbound_dir
+        receivers = sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink()) if root.is_dir() else []
+        found = [day for receiver in receivers for day in _days_before(receiver, site.date_cut(policy)) if not day.is_symlink()]
+        return [
+            Item("outbound", str(day.relative_to(root)), sum(path.is_file() for path in day.iterdir()), "files") for day in found
+        ]
+
+    def delete(self, site: Site, items: Sequence[Item]) -> None:
+        root = site.settings.outbound_dir
+        for item in items:
+            place = _inside(root / item.what, [root])
+            if place.exists():
+                shutil.rmtree(place)
+
+    def left(self, site: Site, items: Sequence[Item]) -> list[str]:
+        return [item.what for item in items if (site.settings.outbound_dir / item.what).exists()]
 
 
 def _days_before(root: Path, cut: date) -> Iterator[Path]:

@@ -1,8 +1,9 @@
 """The supervisory data feed (spec 01 section 1.7): one JSON envelope of one infType, its rows as typed records.
 
-Read twice: once for the envelope, whose fields may stand behind the rows, once for the rows; neither is held. How `checkCode` is
-made is not public, so it is not proved. The line number of a record is its place in `dataList`. Clear identity and phone numbers
-are faults of a row, and such a row's text is not kept.
+Read twice: once for the envelope, whose fields may stand behind the rows, once for the rows; neither is held. The feed does not
+define `checkCode`, and public clients make it in two ways (MD5 of the timestamp, MD5 of a message), so it is not proved. The line
+number of a record is its place in `dataList`. Clear identity and phone numbers are faults of a row, and such a row's text is not
+kept.
 """
 
 from __future__ import annotations

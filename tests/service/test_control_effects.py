@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from domain.errors import BadInput, Failed
-from fundwatch import night, reruns
+from fundwatch import night, outbound, reruns, send
 from fundwatch.settings import Settings
 from lake import operators, runs
 from lake.lock import exclusive
@@ -131,6 +131,19 @@ def test_a_step_behind_the_publish_that_fails_keeps_no_other_and_is_raised(bank:
         with pytest.raises(Failed, match="the disk is full"):
             night.carry_on(bank.settings, run, print)
         assert taken[-len(then) :] == then
+
+
+def test_the_step_behind_the_publish_sends_every_date_that_its_run_published(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[date, str | None]] = []
+
+    def sent(settings: Settings, day: date, platform_id: str | None) -> dict[str, Any]:
+        asked.append((day, platform_id))
+        return {"sent": [{"state": "WRITTEN", "rows": 3}, {"state": "SENT_ALREADY", "rows": 9}], "written": 1, "unchanged": 1}
+
+    monkeypatch.setattr(outbound, "send", sent)
+    done = send.run_without_spark(Run(1, D1, D2, "P01", None, 0), bank.settings, [])
+    assert asked == [(D1, "P01"), (D2, "P01")]
+    assert (done.rows_out, done.detail) == (6, {"dates": 2, "written": 2, "unchanged": 2})
 
 
 class Killed(BaseException):

@@ -31,6 +31,7 @@ TABLE = [
     Policy("past_position_rows", "", "", 35),
     Policy("logs", "", "", 400, 180),
     Policy("quarantine", "", "", 1830, 1826),
+    Policy("outbound", "", "", 1830, 1826),
     Policy("past_sum_rows", "", "", 50),
     Policy("ended_sessions", "", "", 400, 180),
     Policy("login_attempts", "", "", 400, 180),
@@ -89,6 +90,7 @@ def site(database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sett
     for day in (date(2021, 11, 1), date(2026, 8, 30)):
         landed = settings.landing_dir / day.isoformat() / "P01" / "P01.orders.csv.gz"
         aged(landed, 2000)
+        aged(settings.outbound_dir / "P01" / day.isoformat() / "P01.results.1.csv.gz", 1)
         keep(
             settings.quarantine_dir,
             Verdict(day, "P01", "P01", "orders", landed.name, "REFUSED", "HASH", "x", "ab" * 32, path=landed),
@@ -176,6 +178,7 @@ DONE = {
         "landing/2021-11-01/P01/P01.orders.csv.gz",
         "landing/2026-08-30/P01/P01.orders.csv.gz",
         "log/web.log",
+        "outbound/P01/2026-08-30/P01.results.1.csv.gz",
         "quarantine/2026-08-30/P01/P01.orders.csv.gz/abababababababab/P01.orders.csv.gz",
         "quarantine/2026-08-30/P01/P01.orders.csv.gz/abababababababab/REASON.json",
     ],
@@ -197,6 +200,7 @@ def test_what_was_kept_for_its_time_goes_with_a_certificate_and_the_rest_stays(s
             "past_position_rows": {"rows": 3},
             "logs": {"files": 2},
             "quarantine": {"files": 1},
+            "outbound": {"files": 1},
             "past_sum_rows": {"rows": 9},
             "ended_sessions": {"rows": 1},
             "login_attempts": {"rows": 3},
@@ -205,7 +209,7 @@ def test_what_was_kept_for_its_time_goes_with_a_certificate_and_the_rest_stays(s
     (certificate,) = certificates(site)
     assert certificate["verified"]
     assert certificate["totals"] == done["totals"]
-    assert [policy["days"] for policy in certificate["policies"]] == [90, 35, 400, 1830, 50, 400, 400]
+    assert [policy["days"] for policy in certificate["policies"]] == [90, 35, 400, 1830, 1830, 50, 400, 400]
     assert {item["what"] for item in certificate["items"]} >= {"log/api.log", "mart.open_item of run 1, 2026-08-30 P01"}
     assert apply(site, quiet, table=TABLE, now=NOW) == NOTHING
     assert len(certificates(site)) == 1

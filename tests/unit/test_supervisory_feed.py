@@ -15,10 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from expectations.suites import load_suite
+from fundwatch.settings import Settings
 from ingest.statements import feed, formats
 from ingest.statements.delimited import record_schema
 from ingest.statements.land import ACCEPTED, Target, land
 from ingest.statements.source import Limits
+from lake.steps import Run
+from spark_jobs import supervisory_feed
 
 Feed = dict[int, list[dict[str, Any]]]
 CHECKS = {check.name: check.sql for check in load_suite("supervisory_feed")}
@@ -160,3 +163,30 @@ def test_each_fault_is_found_by_the_check_meant_for_it(fault: Callable[[Feed], N
     rows = sound()
     fault(rows)
     assert failed(rows, tmp_path) == found
+
+
+def test_the_night_judges_a_date_with_all_that_was_pushed_by_then(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    rows = sound()
+    rows[4][2]["transMoney"] = "0"
+    for kind in feed.entities():
+        landed(kind, rows[kind], tmp_path)
+        day = "2026-09-01" if kind == 4 else "2026-08-31"
+        place = home / "landing" / day / "P01" / "feed"
+        place.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{kind}.json").rename(place / f"{kind}.json")
+    (place / "broken.json").write_text('{"version": ', encoding="utf-8")
+    settings, run = Settings(home, tmp_path), Run(1, date(2026, 8, 31), date(2026, 9, 1), None, None, 0)
+    first, second = supervisory_feed.judged(settings, run)
+    assert (first["platform_id"], first["business_date"], len(first["files"])) == ("P01", "2026-08-31", 12)
+    # the flows came a day later: with them only the one without money is left
+    assert "a_claim_was_paid_for" in first["faults"]
+    assert second["faults"] == {"a_flow_moves_money": 1}
+    read = {one["entity"]: (one["state"], one["records"]) for one in second["files"]}
+    assert read == {"transact": (ACCEPTED, len(rows[4]))}
+    assert {one["file_name"]: one["code"] for one in first["files"] if one["code"]} == {"broken.json": "TRUNCATED"}
+    kept = {path: path.stat().st_mtime_ns for path in home.glob("feed/*/*")}
+    assert supervisory_feed.judged(settings, run) == [first, second]
+    assert {path: path.stat().st_mtime_ns for path in home.glob("feed/*/*")} == kept
+    assert supervisory_feed.judged(settings, Run(2, date(2026, 9, 2), date(2026, 9, 2), None, None, 0)) == []
+    assert supervisory_feed.judged(settings, Run(3, date(2026, 8, 31), date(2026, 9, 1), "P02", None, 0)) == []

@@ -1,4 +1,4 @@
-"""`POST /v1/postings`: a platform tells of its own ledger's lines as it writes them (book V); nothing here touches book B.
+"""`POST /v1/postings`: a platform tells of its own ledger's lines and orders as it writes them (books V and O), never of book B.
 
 A line heard again in the same words is known; the same `request_no` and `seq` in other words is a second line of the platform's,
 which the reconciliation shows as a duplicate (B08).
@@ -17,13 +17,14 @@ from transactional.bodies import BULK_MAX, Amount, Moment, TextId, decode
 from transactional.idempotent import once
 from transactional.keys import EVERY_PLATFORM
 from transactional.listings import FIRST_YEAR, LAST_YEAR
-from transactional.loans_bodies import Currency, OfPlatform
+from transactional.loans_bodies import Currency, NonNegative, OfPlatform
 from transactional.loans_records import check_mine
 from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.service import read_body, scope_of
 
 router = APIRouter(prefix="/v1/postings", tags=["live reconciliation"])
+Word = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9_-]{1,32}\Z")]
 
 
 class Posting(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -31,7 +32,7 @@ class Posting(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     request_no: TextId
     seq: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
-    movement_type: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9_-]{1,32}\Z")]
+    movement_type: Word
     debit_account_no: TextId
     credit_account_no: TextId
     amount_minor: Amount
@@ -42,28 +43,51 @@ class Posting(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     component: Literal["P", "I"] | None = None
 
 
-class Postings(OfPlatform, frozen=True, kw_only=True):
-    """Lines of one platform, at most 1,000, all of them or none."""
+class PlatformOrder(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One order as the platform has it now, named as in its file `orders`; told again when its status changes."""
 
-    postings: Annotated[list[Posting], msgspec.Meta(min_length=1, max_length=BULK_MAX)]
+    request_no: TextId
+    order_type: Word
+    account_no: TextId
+    amount_minor: NonNegative
+    currency: Currency
+    order_status: Word
+    created_at: Moment
+    counter_account_no: TextId | None = None
+    loan_no: TextId | None = None
+
+
+class Postings(OfPlatform, frozen=True, kw_only=True):
+    """Lines and orders of one platform, at most 1,000 of each, all of them or none."""
+
+    postings: Annotated[tuple[Posting, ...], msgspec.Meta(max_length=BULK_MAX)] = ()
+    orders: Annotated[tuple[PlatformOrder, ...], msgspec.Meta(max_length=BULK_MAX)] = ()
 
 
 @router.post("", status_code=201, openapi_extra=writing(Postings))
 async def tell(request: Request) -> Response:
-    """Keep the lines: 201 `{postings, new, unchanged, repeats}`; the platform's own key only, and takes part from then on."""
+    """Keep what is told; the platform's own key only. With its first line or order it takes part with that book.
+
+    201 `{postings, new, unchanged, repeats, orders, orders_new, orders_unchanged}`: of the lines those that repeat a key in other
+    words are counted as `repeats`.
+    """
     body = decode(Postings, await read_body(request))
     scope = await scope_of(request)
     if scope == EVERY_PLATFORM:
         raise Problem("NOT_PERMITTED", "only the platform itself says what its ledger has")
     check_mine(scope, body.platform_id)
-    for place, line in enumerate(body.postings):
-        if not FIRST_YEAR <= line.txn_at.year <= LAST_YEAR:
-            where = f"postings[{place}].txn_at"
+    if not body.postings and not body.orders:
+        raise Problem("BODY_INVALID", "there is neither a posting nor an order", field="postings")
+    times = [(f"postings[{place}].txn_at", line.txn_at) for place, line in enumerate(body.postings)]
+    for where, moment in times + [(f"orders[{place}].created_at", order.created_at) for place, order in enumerate(body.orders)]:
+        if not FIRST_YEAR <= moment.year <= LAST_YEAR:
             raise Problem("BODY_INVALID", f"years go from {FIRST_YEAR} to {LAST_YEAR} - at `$.{where}`", field=where)
-    lines = msgspec.json.encode(body.postings).decode()
+    lines, orders = (msgspec.json.encode(told).decode() for told in (body.postings, body.orders))
 
     async def act(connection: Any) -> Any:
-        told = await connection.fetchval("SELECT live.tell($1, $2::jsonb, $3)", body.platform_id, lines, f"key:{scope}")
+        told = await connection.fetchval(
+            "SELECT live.tell($1, $2::jsonb, $3::jsonb, $4)", body.platform_id, lines, orders, f"key:{scope}"
+        )
         return msgspec.Raw(told.encode())
 
     return await once(request, scope, body, act)

@@ -1,7 +1,7 @@
 """`/v1/reconciliation/live`: what each line of a platform's ledger is thought to be now, and how the work stands.
 
-States: MATCHED, WAITING (the other side may still come), BREAK. A live break is no open item of the books: the night decides,
-under the same `item_id`.
+States: MATCHED, WAITING (the other side may still come), BREAK, LEFT (of an order whose lines have the break). A live break is no
+open item of the books: the night decides, under the same `item_id`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ _BOOKED = """SELECT m.movement_id, m.seq, m.movement_type, d.account_no AS debit
   FROM ledger.trade_order o JOIN ledger.movement m USING (order_id) JOIN registry.account d ON d.account_id = m.debit_account_id
   JOIN registry.account c ON c.account_id = m.credit_account_id
   WHERE o.platform_id = $1 AND o.request_no = $2 ORDER BY m.seq"""
+_ORDERED = """SELECT order_type, account_no, counter_account_no, amount_minor, currency, order_status, created_at, loan_no,
+  business_date, recorded_at FROM live.platform_order WHERE platform_id = $1 AND request_no = $2 ORDER BY platform_order_id"""
 _OF_THE_NIGHT = """SELECT item_id, business_date, run_id, recon_id, code, state, amount_minor, age_working_days
   FROM work.current_break WHERE item_id = ANY($1) ORDER BY item_id"""
 
@@ -73,14 +75,15 @@ async def list_verdicts(
 
 @router.get("/{platform_id}/{request_no}")
 async def get_request(request: Request, platform_id: Identifier, request_no: Identifier) -> dict[str, Any]:
-    """A request on both sides: every verdict in order, the platform's lines, custody's movements, and the night's items."""
+    """A request on every side: verdicts in order, the platform's lines and orders, custody's movements, the night's items."""
     reader = await reader_of(request, "see_adjustments")
     if not reader.sees(platform_id):
         raise Problem("NOT_FOUND", f"there is no platform {platform_id}", field="platform_id")
     pool = service_of(request).pool
     history = [_decoded(dict(row)) for row in await pool.fetch(_HISTORY, platform_id, request_no)]
     told = [dict(row) for row in await pool.fetch(_TOLD, platform_id, request_no)]
-    if not history and not told:
+    ordered = [dict(row) for row in await pool.fetch(_ORDERED, platform_id, request_no)]
+    if not (history or told or ordered):
         raise Problem("RECORD_NOT_FOUND", f"nothing is said of request {request_no}", field="request_no")
     await reader.looked(request, "ACCOUNT_SEEN", f"live {platform_id} {request_no}")
     items = sorted({row["item_id"] for row in history if row["item_id"]})
@@ -89,6 +92,7 @@ async def get_request(request: Request, platform_id: Identifier, request_no: Ide
         "request_no": request_no,
         "verdicts": history,
         "postings": told,
+        "orders": ordered,
         "movements": [dict(row) for row in await pool.fetch(_BOOKED, platform_id, request_no)],
         "night": [dict(row) for row in await pool.fetch(_OF_THE_NIGHT, items)],
     }
