@@ -16,7 +16,7 @@ from lake.postgres import connection
 
 WORKING_DAY = 5
 _PLATFORMS = """select distinct on (platform_id) platform_id, pack_id from night.platform
- where onboarded_on <= %s order by platform_id, recorded_at desc"""
+ where valid_from <= %s order by platform_id, version desc"""
 
 
 def is_report_day(calendar: Calendar, day: date) -> bool:

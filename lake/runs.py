@@ -27,6 +27,13 @@ __all__ = ["Held", "Publication", "Run", "get", "listed", "open_run", "publish",
 
 SEALER_SECONDS = 120.0
 _POLL_SECONDS = 0.2
+# packs that count on a date of the run, as far as was known: of a platform the highest version that is valid
+_PACKS = """
+with known as (
+  select * from night.platform where recorded_at <= coalesce(%(known)s::timestamptz, 'infinity') and valid_from <= %(to)s)
+select distinct p.pack_id from known p
+ where not exists (select from known q where q.platform_id = p.platform_id and q.version > p.version
+                   and q.valid_from <= greatest(p.valid_from, %(first)s))"""
 _COLUMNS = "run_id, first_date, last_date, platform_id, known_as_of, ledger_no_to, packs, code_version, state"
 _Database = psycopg.Connection[TupleRow]
 
@@ -217,9 +224,8 @@ def _watermark(database: _Database, settings: Settings, asked: _Asked) -> int:
 
 
 def _insert(database: _Database, asked: _Asked, first: date, ledger_no_to: int) -> Run:
-    packs = {
-        str(row[0]): _pack_hash(str(row[0])) for row in database.execute("select distinct pack_id from night.platform").fetchall()
-    }
+    values = {"first": first, "to": asked.to, "known": asked.known_as_of}
+    packs = {pack_id: _pack_hash(pack_id) for (pack_id,) in database.execute(_PACKS, values).fetchall()}
     row = database.execute(
         f"""insert into run.run
                 (first_date, last_date, platform_id, known_as_of, ledger_no_to, packs, code_version, state, opened_at)

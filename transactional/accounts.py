@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
-from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Moment, Text, answer
+from transactional.answers import AccountMovements, AccountRow, Balance
+from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Moment, Text, answer, paged
+from transactional.openapi import answering
 from transactional.problems import Problem
 from transactional.query_reader import Reader, reader_of
 from transactional.service import service_of
@@ -71,7 +73,7 @@ FROM ledger.entry e JOIN ledger.movement_full m USING (movement_id) LEFT JOIN le
 WHERE e.account_id = $1 AND e.account_version < $2 ORDER BY e.account_version DESC LIMIT $3"""
 
 
-@router.get("", responses=CSV_ANSWER)
+@router.get("", responses=CSV_ANSWER, openapi_extra=paged(_ACCOUNTS))
 async def list_accounts(
     request: Request,
     platform_id: Text = None,
@@ -88,14 +90,14 @@ async def list_accounts(
     return await answer(request, _ACCOUNTS, "see_accounts", filters, (cursor, limit, format))
 
 
-@router.get("/{account_no}")
+@router.get("/{account_no}", openapi_extra=answering(AccountRow))
 async def get_account(request: Request, account_no: str) -> dict[str, Any]:
     """The account's row of the registry, with its state."""
     _, account = await seen_account(request, account_no, "see_accounts")
     return dict(account)
 
 
-@router.get("/{account_no}/balance")
+@router.get("/{account_no}/balance", openapi_extra=answering(Balance))
 async def get_balance(
     request: Request,
     account_no: str,
@@ -128,7 +130,7 @@ async def get_balance(
     }
 
 
-@router.get("/{account_no}/movements")
+@router.get("/{account_no}/movements", openapi_extra=answering(AccountMovements))
 async def get_movements(
     request: Request,
     account_no: str,

@@ -16,9 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fundwatch.settings import Settings
+from transactional.answers import BreakMoved
 from transactional.bodies import decode
 from transactional.idempotent import once
-from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Text, answer
+from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Text, answer, paged
 from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.query_reader import reader_of
@@ -77,7 +78,7 @@ class Move(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     note: Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=r"^[^\x00]*\S[^\x00]*\Z")]
 
 
-@router.get("", responses=CSV_ANSWER)
+@router.get("", responses=CSV_ANSWER, openapi_extra=paged(_BREAKS))
 async def list_breaks(
     request: Request,
     platform_id: Text = None,
@@ -131,7 +132,7 @@ async def get_break(request: Request, item_id: ItemId) -> dict[str, Any]:
     }
 
 
-@router.post("/{item_id}/state", status_code=201, openapi_extra=writing(Move))
+@router.post("/{item_id}/state", status_code=201, openapi_extra=writing(Move, BreakMoved))
 async def move(request: Request, item_id: ItemId) -> Response:
     """Say that somebody looks into an item, that it is put right (the next night judges that), or that it is open again."""
     staff = await staff_of(request, "work_breaks")

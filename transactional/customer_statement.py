@@ -12,9 +12,11 @@ from starlette.requests import Request
 
 from domain.received_yield import received_yield
 from transactional.accounts import known_by
+from transactional.answers import CustomerStatement
 from transactional.clock import business_date
 from transactional.cursors import decode, encode
 from transactional.listings import FIRST_YEAR, LAST_YEAR, Cursor, Limit
+from transactional.openapi import answering
 from transactional.problems import Problem
 from transactional.query_reader import reader_of
 from transactional.service import service_of
@@ -82,7 +84,7 @@ def month_of(month: str) -> tuple[date, date]:
     return date(year, number, 1), date(year, number, monthrange(year, number)[1])
 
 
-@router.get("/customers/{platform_id}/{customer_no}/statement")
+@router.get("/customers/{platform_id}/{customer_no}/statement", openapi_extra=answering(CustomerStatement))
 async def get_customer_statement(
     request: Request, platform_id: str, customer_no: str, month: Month, cursor: Cursor = None, limit: Limit = 100
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Text, answer
+from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Text, answer, paged
 
 router = APIRouter(prefix="/v1/holds", tags=["holds"])
 LISTING = Listing(
@@ -35,7 +35,7 @@ LISTING = Listing(
 )
 
 
-@router.get("", responses=CSV_ANSWER)
+@router.get("", responses=CSV_ANSWER, openapi_extra=paged(LISTING))
 async def list_holds(
     request: Request,
     platform_id: Text = None,

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.money import MINOR_DIGITS
+from transactional.answers import CapVerdict
 from transactional.bodies import Amount, TextId, decode
 from transactional.idempotent import once
 from transactional.keys import covers
@@ -35,7 +36,7 @@ class LimitQuestion(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     loan_no: TextId | None = None
 
 
-@router.post("/check", status_code=201, openapi_extra=writing(LimitQuestion))
+@router.post("/check", status_code=201, openapi_extra=writing(LimitQuestion, CapVerdict))
 async def check_limits(request: Request) -> Response:
     """`allow`, `headroom_minor` (null: no cap), the rule that decided and all that were asked, each with cap and exposure."""
     scope = await scope_of(request)

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
+import msgspec
 from fastapi import Query
 from pydantic import AfterValidator, AwareDatetime
 from starlette.requests import Request
 
 from transactional import csv_file
+from transactional.answers import Answer
 from transactional.cursors import CURSOR_LENGTH_MAX, decode, encode
+from transactional.openapi import answering
 from transactional.problems import Problem
 from transactional.query_reader import Reader, reader_of
 from transactional.service import service_of
@@ -45,6 +48,12 @@ CSV_ANSWER: dict[int | str, dict[str, Any]] = {
 }
 
 
+# numbers among the names; every other number says its unit
+_INTEGERS = {
+    *("order_id", "movement_id", "seq", "issue_no", "reversal_of", "hold_event_id", "backroll_order_id", "run_id"),
+}
+
+
 @dataclass(frozen=True)
 class Listing:
     """`conditions` holds the SQL of each filter, ``{}`` where its value stands; `key` orders the list, each with its type."""
@@ -72,6 +81,25 @@ class Listing:
         order = ", ".join(f"{name} {'DESC' if self.is_newest_first else 'ASC'}" for name in keys)
         text = f"SELECT {', '.join(self.columns)} FROM ({self.source}) listed WHERE {' AND '.join(wheres)} ORDER BY {order}"
         return text, values
+
+
+def paged(listing: Listing) -> dict[str, Any]:
+    """Extra of a list's route: a page has these columns and no other, each of the kind that its name says."""
+    name = "".join(word.capitalize() for word in listing.name.split("_"))
+    row = msgspec.defstruct(f"{name}Row", [(column, _kind(column)) for column in listing.columns], bases=(Answer,), kw_only=True)
+    fields: list[tuple[str, Any]] = [("rows", list[row]), ("next_cursor", str | None)]  # type: ignore[valid-type]
+    return answering(msgspec.defstruct(f"{name}Page", fields, bases=(Answer,), kw_only=True, module=__name__))
+
+
+def _kind(column: str) -> Any:
+    """Of a column by its name (units and times end it); null where a row has none."""
+    if column in _INTEGERS or column.endswith(("_minor", "_days")):
+        return int | None
+    if column.endswith("_at"):
+        return datetime | None
+    if column.endswith(("_on", "_date")):
+        return date | None
+    return bool | None if column.startswith("is_") else str | None
 
 
 def wants_csv(request: Request, given: str | None) -> bool:

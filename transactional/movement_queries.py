@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from transactional.listings import CSV_ANSWER, Amount, Cursor, Day, Format, Limit, Listing, Moment, Text, answer
+from transactional.listings import CSV_ANSWER, Amount, Cursor, Day, Format, Limit, Listing, Moment, Text, answer, paged
 
 router = APIRouter(prefix="/v1/movements", tags=["movements"])
 LISTING = Listing(
@@ -38,7 +38,7 @@ LISTING = Listing(
 )
 
 
-@router.get("", responses=CSV_ANSWER)
+@router.get("", responses=CSV_ANSWER, openapi_extra=paged(LISTING))
 async def list_movements(
     request: Request,
     platform_id: Text = None,

@@ -1,6 +1,7 @@
 """What the OpenAPI document says of bodies: the schemas of the structs that decode them, gathered when the document is made.
 
 A route that writes says `openapi_extra=writing(Body)`; one whose body does not go through `once`: `openapi_extra=reading(Body)`.
+What it answers is closed by `writing(Body, Answer)`, for a route that only reads by `answering(Answer)`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,30 @@ _KINDS: dict[str, type[msgspec.Struct]] = {}
 
 def reading(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """Extra of a route that decodes its body as `kind`."""
+    return {"requestBody": {"required": True, "content": _content(kind)}}
+
+
+def answering(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Extra of a route that answers 200 with a `kind`."""
+    return {"responses": {"200": {"content": _content(kind)}}}
+
+
+def writing(kind: type[msgspec.Struct], answer: type[msgspec.Struct] | None = None) -> dict[str, Any]:
+    """Extra of a route that decodes its body as `kind` and answers through `once`: key, dry run, body, and what 201 answers."""
+    if answer is None:
+        return {**KEY_AND_DRY_RUN, **reading(kind)}
+    would = {**KEY_AND_DRY_RUN["responses"]["200"], "content": _content(answer)}
+    return {
+        "parameters": KEY_AND_DRY_RUN["parameters"],
+        "responses": {"200": would, "201": {"content": _content(answer)}},
+        **reading(kind),
+    }
+
+
+def _content(kind: type[msgspec.Struct]) -> dict[str, Any]:
     name = f"{kind.__module__}.{kind.__qualname__}"
     _KINDS[name] = kind
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": _MARK + name}}}}}
-
-
-def writing(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """Extra of a route that decodes its body as `kind` and answers through `once`: key, dry run and body."""
-    return {**KEY_AND_DRY_RUN, **reading(kind)}
+    return {"application/json": {"schema": {"$ref": _MARK + name}}}
 
 
 def writing_lines(name: str, switch: str) -> dict[str, Any]:
@@ -130,11 +147,12 @@ def _with_bodies(document: dict[str, Any]) -> dict[str, Any]:
     used: set[str] = set()
     for item in document["paths"].values():
         for operation in item.values():
-            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
-            mark = content["schema"].get("$ref", "") if content else ""
-            if mark.startswith(_MARK):
-                content["schema"] = schemas[mark.removeprefix(_MARK)]
-                used.add(mark.removeprefix(_MARK))
+            for part in (operation.get("requestBody", {}), *operation["responses"].values()):
+                content = part.get("content", {}).get("application/json")
+                mark = content["schema"].get("$ref", "") if content else ""
+                if mark.startswith(_MARK):
+                    content["schema"] = schemas[mark.removeprefix(_MARK)]
+                    used.add(mark.removeprefix(_MARK))
     assert used <= set(names), used
     document.setdefault("components", {}).setdefault("schemas", {}).update(components)
     _spell_patterns(document)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from transactional.listings import CSV_ANSWER, Cursor, Day, Format, Limit, Listing, Text, answer
+from transactional.listings import CSV_ANSWER, Cursor, Day, Format, Limit, Listing, Text, answer, paged
 from transactional.movement_queries import LISTING as MOVEMENTS
 from transactional.problems import Problem
 from transactional.query_reader import reader_of
@@ -41,7 +41,7 @@ _HOLD_EVENTS = """SELECT h.hold_event_id, h.hold_no, h.event_type, a.account_no,
   AND h.account_id IN (SELECT account_id FROM registry.account WHERE platform_id = $2) ORDER BY h.hold_event_id"""
 
 
-@router.get("", responses=CSV_ANSWER)
+@router.get("", responses=CSV_ANSWER, openapi_extra=paged(LISTING))
 async def list_orders(
     request: Request,
     platform_id: Text = None,

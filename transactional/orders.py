@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from domain.money import MINOR_DIGITS
 from domain.vocabulary import CONFIRMED_ORDERS, ORDERS_OF_THE_BANK
+from transactional.answers import PostedBulk, PostedOrder
 from transactional.batch import Submission, of_bulk, of_order
 from transactional.bodies import MOVEMENTS_MAX, Bulk, Order, check_names, check_texts, differing_fields, parse
 from transactional.idempotent import checked_key, is_dry_run
@@ -39,13 +40,13 @@ class Asked:
     is_dry_run: bool = False
 
 
-@router.post("", status_code=201, openapi_extra=writing(Order))
+@router.post("", status_code=201, openapi_extra=writing(Order, PostedOrder))
 async def post_order(request: Request) -> Response:
     """Post one order, whole or not at all; 201 with its ids, business date and time."""
     return _response(*await answer_order(service_of(request), _asked(request), await read_body(request, ORDER_BYTES_MAX)))
 
 
-@router.post("/bulk", status_code=201, openapi_extra=writing(Bulk))
+@router.post("/bulk", status_code=201, openapi_extra=writing(Bulk, PostedBulk))
 async def post_orders(request: Request) -> Response:
     """Post up to 1,000 orders, all of them or none; with `atomic` false each has a verdict of its own. 201 with their numbers."""
     return _response(*await answer_bulk(service_of(request), _asked(request), await read_body(request, BULK_BYTES_MAX)))

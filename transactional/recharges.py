@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.ids import is_text_id
+from transactional.answers import RechargeDone, RechargeState, RechargeSubmitted
 from transactional.bodies import Amount, Label, TextId, decode
 from transactional.idempotent import once
 from transactional.keys import EVERY_PLATFORM
-from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Moment, Text, answer
+from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Moment, Text, answer, paged
 from transactional.loans_bodies import NonNegative, OfPlatform, Sha256
 from transactional.loans_records import Platform, check_mine, platform_read
-from transactional.openapi import writing
+from transactional.openapi import answering, writing
 from transactional.posting_within import post_within
 from transactional.problems import Problem
 from transactional.recharge_orders import rehearse, taking, taking_back
@@ -105,7 +106,7 @@ class Backroll(OfPlatform, frozen=True, kw_only=True):
     reason: Label
 
 
-@router.post("", status_code=201, openapi_extra=writing(Recharge))
+@router.post("", status_code=201, openapi_extra=writing(Recharge, RechargeSubmitted))
 async def submit(request: Request) -> Response:
     """Announce a recharge (SUBMITTED); nothing moves. What the ledger would refuse when it is paid is refused now."""
     body = decode(Recharge, await read_body(request))
@@ -134,7 +135,7 @@ async def submit(request: Request) -> Response:
     return await once(request, scope, body, act)
 
 
-@router.post("/{request_no}/outcome", status_code=201, openapi_extra=writing(Outcome))
+@router.post("/{request_no}/outcome", status_code=201, openapi_extra=writing(Outcome, RechargeDone))
 async def tell(request: Request, request_no: str) -> Response:
     """Paid: the money is on the account, once. Told again in the same words, the first answer; for the bank's own systems.
 
@@ -167,7 +168,7 @@ async def tell(request: Request, request_no: str) -> Response:
     return await once(request, scope, body, act)
 
 
-@router.post("/{request_no}/backroll", status_code=201, openapi_extra=writing(Backroll))
+@router.post("/{request_no}/backroll", status_code=201, openapi_extra=writing(Backroll, RechargeDone))
 async def roll_back(request: Request, request_no: str) -> Response:
     """The payment company took a PAID recharge back: its order is reversed once, fee included; for the bank's own systems."""
     scope = await _bank(request)
@@ -189,7 +190,7 @@ async def roll_back(request: Request, request_no: str) -> Response:
     return await once(request, scope, body, act)
 
 
-@router.get("/{request_no}")
+@router.get("/{request_no}", openapi_extra=answering(RechargeState))
 async def get_recharge(request: Request, request_no: str, platform_id: Platform = None) -> dict[str, Any]:
     """A recharge as it stands: SUBMITTED, PAID, FAILED, EXPIRED or BACKROLLED. A person's look is written down."""
     platform = await platform_read(request, platform_id)
@@ -201,7 +202,7 @@ async def get_recharge(request: Request, request_no: str, platform_id: Platform 
     return dict(row)
 
 
-@router.get("", responses=CSV_ANSWER)
+@router.get("", responses=CSV_ANSWER, openapi_extra=paged(_RECHARGES))
 async def list_recharges(
     request: Request,
     platform_id: Text = None,

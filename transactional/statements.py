@@ -10,8 +10,10 @@ from starlette.requests import Request
 
 from fundwatch.settings import Settings
 from transactional.accounts import SETTLED, check_kept, known_by, seen_account
+from transactional.answers import PlatformBalances, Statement
 from transactional.cursors import decode, encode
 from transactional.listings import Cursor, Day, Limit, Moment
+from transactional.openapi import answering
 from transactional.problems import Problem
 from transactional.query_reader import reader_of
 from transactional.service import service_of
@@ -53,7 +55,7 @@ def start_of(day: date, settings: Settings) -> datetime:
     return datetime.combine(day - timedelta(days=1), settings.cutoff, settings.zone).astimezone(UTC)
 
 
-@router.get("/accounts/{account_no}/statement")
+@router.get("/accounts/{account_no}/statement", openapi_extra=answering(Statement))
 async def get_statement(
     request: Request,
     account_no: str,
@@ -96,7 +98,7 @@ async def get_statement(
     }
 
 
-@router.get("/platforms/{platform_id}/balances")
+@router.get("/platforms/{platform_id}/balances", openapi_extra=answering(PlatformBalances))
 async def get_platform_balances(
     request: Request, platform_id: str, effective_as_of: Moment | None = None, known_as_of: Moment | None = None
 ) -> dict[str, Any]:

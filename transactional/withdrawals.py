@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.ids import is_text_id
+from transactional.answers import WithdrawalDone, WithdrawalState
 from transactional.bodies import Amount, Hold, Order, TextId, decode
 from transactional.idempotent import once
-from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Moment, Text, answer
+from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Moment, Text, answer, paged
 from transactional.loans_bodies import OfPlatform, Sha256
 from transactional.loans_records import Platform, check_mine, platform_read
-from transactional.openapi import writing
+from transactional.openapi import answering, writing
 from transactional.posting_within import post_within
 from transactional.problems import Problem
 from transactional.service import read_body, scope_of, service_of
@@ -68,7 +69,7 @@ class Confirmation(OfPlatform, frozen=True, kw_only=True):
     evidence_hash: Sha256
 
 
-@router.post("", status_code=201, openapi_extra=writing(Withdrawal))
+@router.post("", status_code=201, openapi_extra=writing(Withdrawal, WithdrawalDone))
 async def ask(request: Request) -> Response:
     """Hold amount and fee until the customer confirms (CONFIRMING); after `confirm_within_s` the money is free again."""
     body = decode(Withdrawal, await read_body(request))
@@ -94,7 +95,7 @@ async def ask(request: Request) -> Response:
     return await once(request, scope, body, act)
 
 
-@router.post("/{withdrawal_no}/confirmation", status_code=201, openapi_extra=writing(Confirmation))
+@router.post("/{withdrawal_no}/confirmation", status_code=201, openapi_extra=writing(Confirmation, WithdrawalDone))
 async def confirm(request: Request, withdrawal_no: str) -> Response:
     """Confirmed: the money leaves the account and the bank is asked to pay (ACCEPT). Refused: it is free again (ACCEPT_FAIL)."""
     body = decode(Confirmation, await read_body(request))
@@ -127,7 +128,7 @@ async def confirm(request: Request, withdrawal_no: str) -> Response:
     return await once(request, scope, body, act)
 
 
-@router.get("/{withdrawal_no}")
+@router.get("/{withdrawal_no}", openapi_extra=answering(WithdrawalState))
 async def get_withdrawal(request: Request, withdrawal_no: str, platform_id: Platform = None) -> dict[str, Any]:
     """A withdrawal as it stands: CONFIRMING, ACCEPT, ACCEPT_FAIL, REMITING, SUCCESS or FAIL."""
     platform = await platform_read(request, platform_id)
@@ -138,7 +139,7 @@ async def get_withdrawal(request: Request, withdrawal_no: str, platform_id: Plat
     return dict(row)
 
 
-@router.get("", responses=CSV_ANSWER)
+@router.get("", responses=CSV_ANSWER, openapi_extra=paged(_WITHDRAWALS))
 async def list_withdrawals(
     request: Request,
     platform_id: Text = None,

@@ -54,7 +54,7 @@ def test_a_close_keeps_the_days_control_totals_and_balances(bank: Any) -> None:
     found = answer.json()
     assert (found["orders"], found["movements"], found["amount_minor"], found["accounts"]) == (3, 3, "1900", 4)
     assert (found["ledger_no_to"], found["closed_by"]) == (3, "ann")
-    assert [found["head"]] == [row[0] for row in bank.rows("SELECT encode(hash, 'hex') FROM ledger.seal_block")]
+    assert bank.rows("SELECT encode(hash, 'hex') FROM ledger.seal_block ORDER BY block_no DESC LIMIT 1") == [(found["head"],)]
     books = bank.rows(
         """SELECT account_no, opening_minor, debit_minor, credit_minor, closing_minor
            FROM ledger.day_balance JOIN registry.account USING (account_id) ORDER BY 1"""

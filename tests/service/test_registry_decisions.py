@@ -7,6 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from fundwatch.monthly import _PLATFORMS as PLATFORMS
+from lake.runs import _PACKS as PACKS
 from tests.service.registry_tables import HASH, content, listed, put, refused
 from transactional.migrate import migrate, names, rollback
 
@@ -38,6 +40,7 @@ def test_what_needs_two_people_is_not_put_by_one(api: Any) -> None:
 
 
 def test_terms_status_and_packs_of_a_platform_change_by_two_people(api: Any) -> None:
+    assert api.client.post("/v1/clock", json={"now": "2026-01-20T02:00:00Z"}).status_code == 200
     assert api.approved("PLATFORM_TERMS", "P01", TERMS, platform_id="P01")["outcome"] == "NEW"
     pack = {"valid_from": "2026-02-01", "pack_id": "CN_2017", "pack_version": "2", "pack_hash": HASH}
     api.approved("PACK_ACTIVATION", "P01", pack, platform_id="P01")
@@ -45,6 +48,25 @@ def test_terms_status_and_packs_of_a_platform_change_by_two_people(api: Any) -> 
     assert (found["status"], found["custody_model"], found["pack_version"]) == ("ACTIVE", "BANK_DEPOSITORY", "2")
     assert api.client.get("/v1/platforms/P01", params={"valid_on": "2026-01-31"}).json()["pack_version"] is None
     assert [(row["maker"], row["checker"]) for row in listed(api, "pack-activations")] == [("ann", "ben")]
+    eu = {"valid_from": "2026-03-01", "pack_id": "EU_ECSPR", "pack_version": "1", "pack_hash": HASH}
+    api.approved("PACK_ACTIVATION", "P01", eu, platform_id="P01")
+    with psycopg.connect(api.admin_url) as connection:
+        for first, to, packs in (
+            ("2026-01-10", "2026-02-10", {"CN_2017"}),
+            ("2026-02-28", "2026-03-01", {"CN_2017", "EU_ECSPR"}),
+            ("2026-03-01", "2026-03-02", {"CN_2017", "EU_ECSPR"}),  # P02 keeps what it was registered with
+        ):
+            rows = connection.execute(PACKS, {"first": first, "to": to, "known": None}).fetchall()
+            assert {pack for (pack,) in rows} == packs
+        asked = {"first": "2026-03-01", "to": "2026-03-02", "known": "2026-01-01T00:00:00Z"}
+        assert {pack for (pack,) in connection.execute(PACKS, asked)} <= {"CN_2017"}
+        for day, pack in (("2026-02-28", "CN_2017"), ("2026-03-31", "EU_ECSPR")):
+            assert ("P01", pack) in connection.execute(PLATFORMS, [day]).fetchall()
+    borrower = {"platform_id": "P01", "customer_no": "P01-C000001", "currency": "CNY", "amount_minor": 1}
+    for now, rules in (("2026-02-27T02:00:00Z", {"C1", "C2"}), ("2026-03-02T02:00:00Z", set())):
+        assert api.client.post("/v1/clock", json={"now": now}).status_code == 200
+        asked = api.post(borrower, path="/v1/limits/check").json()
+        assert {rule["rule_id"] for rule in asked["rules"]} == rules
     company = {
         "valid_from": "2026-01-01",
         "licence_no": "Z1",

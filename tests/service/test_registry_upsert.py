@@ -42,6 +42,7 @@ def upsert(api: Any, customers: list[dict[str, Any]], accounts: list[dict[str, A
 
 
 def test_rows_are_new_then_unchanged_then_changed_with_the_fields_that_differ(api: Any) -> None:
+    assert api.client.post("/v1/clock", json={"now": "2026-03-01T02:00:00Z"}).status_code == 200
     first = upsert(api, [PERSON], [ACCOUNT])
     assert (first["new"], first["refused"]) == (2, 0), first
     before = content(api)
@@ -57,6 +58,11 @@ def test_rows_are_new_then_unchanged_then_changed_with_the_fields_that_differ(ap
     found = api.client.get("/v1/customers/P01/P01-C000100").json()
     assert (found["phone_masked"], found["roles"], found["kyc_level"]) == ("139****1111", ["BORROWERS", "INVESTOR"], 2)
     assert [account["status"] for account in found["accounts"]] == ["OPEN"]
+    assert api.client.post("/v1/clock", json={"now": "2026-03-02T02:00:00Z"}).status_code == 200
+    assert upsert(api, [{**PERSON, "name_masked": "V*"}])["changed"] == 1
+    night = api.rows("SELECT name_masked, roles FROM night.customer WHERE customer_no = 'P01-C000100' ORDER BY recorded_at")
+    assert night == [("W*", "BORROWERS,INVESTOR"), ("V*", "INVESTOR")]  # what was known before is known so still
+    assert api.rows("SELECT name_masked FROM mart.customer_name WHERE customer_no = 'P01-C000100'") == [("V*",)]
     changed = api.rows("SELECT action, subject_type FROM audit.change WHERE subject IN ('P01 P01-C000100', 'PARTY-100')")
     assert ("REGISTRY_CHANGED", "customer_version") in changed and ("REGISTRY_CHANGED", "party_version") in changed
 

@@ -1,3 +1,45 @@
+-- May this borrower take so much more? A party type without a cap of its own has the strictest; a pack without caps allows all.
+CREATE OR REPLACE FUNCTION limits.verdict(on_platform text, customer text, in_currency text, amount bigint, but_loan text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+  who record;
+  rules jsonb;
+BEGIN
+  SELECT c.party_id, p.party_type, f.pack_id INTO who
+  FROM registry.customer c JOIN registry.party p USING (party_id) JOIN registry.platform f USING (platform_id)
+  WHERE c.platform_id = on_platform AND c.customer_no = customer;
+  IF NOT FOUND THEN
+    PERFORM work.refuse('CUSTOMER_NOT_FOUND', 'customer_no', customer);
+  END IF;
+  SELECT jsonb_agg(to_jsonb(asked) || jsonb_build_object('headroom_minor', asked.cap_minor - asked.exposure_minor,
+                     'allow', asked.exposure_minor + amount <= asked.cap_minor) ORDER BY asked.rule_id)
+  INTO rules
+  FROM (
+    SELECT law.pack_id, law.rule_id, law.version, law.scope, law.cap_minor, law.source,
+           limits.exposure(limits.same_person(who.party_id), in_currency, CASE law.scope WHEN 'PLATFORM' THEN on_platform END,
+                           on_platform, but_loan) AS exposure_minor
+    FROM (
+      SELECT DISTINCT ON (now.rule_id) now.* FROM (
+        SELECT DISTINCT ON (k.rule_id, k.party_type) k.* FROM limits.cap k
+        WHERE k.pack_id = who.pack_id AND k.currency = in_currency AND k.valid_from <= (ledger.clock_now() AT TIME ZONE 'UTC')::date
+        ORDER BY k.rule_id, k.party_type, k.version DESC) now
+      ORDER BY now.rule_id, now.party_type <> who.party_type, now.cap_minor) law) asked;
+  RETURN jsonb_build_object(
+    'allow', coalesce((SELECT bool_and((rule ->> 'allow')::boolean) FROM jsonb_array_elements(rules) rule), true),
+    'headroom_minor', (SELECT CASE WHEN count(*) > 0 THEN greatest(min((rule ->> 'headroom_minor')::bigint), 0) END FROM jsonb_array_elements(rules) rule),
+    -- the rule with the least headroom is the one that decides
+    'decided_by', (SELECT rule FROM jsonb_array_elements(rules) rule ORDER BY (rule ->> 'headroom_minor')::bigint, rule ->> 'rule_id' LIMIT 1),
+    'rules', coalesce(rules, '[]'));
+END $$;
+DROP FUNCTION registry.pack_in_force;
+-- two columns stay, as marts stand on the view
+CREATE OR REPLACE VIEW night.platform AS
+SELECT platform_id, name, currency, pack_id, onboarded_on, recorded_at, onboarded_on AS valid_from, 0 AS version FROM registry.platform;
+CREATE OR REPLACE VIEW night.customer AS
+SELECT c.platform_id, c.customer_no, c.party_id, p.party_type, p.id_hash, p.name_masked, array_to_string(c.roles, ',') AS roles,
+       c.opened_on, c.recorded_at
+FROM registry.customer c JOIN registry.party p USING (party_id);
+CREATE OR REPLACE VIEW mart.customer_name AS SELECT platform_id, customer_no, name_masked FROM night.customer;
 DROP TABLE run.ledger_verification;
 GRANT USAGE ON SCHEMA api, audit, ledger, loans, outbox, payments, registry, work TO jobs;
 GRANT SELECT ON ALL TABLES IN SCHEMA audit, ledger, loans, outbox, payments, registry, work TO jobs;

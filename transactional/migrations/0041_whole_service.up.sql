@@ -152,3 +152,77 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON run.ledger_ver
   FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
 GRANT SELECT, INSERT ON run.ledger_verification TO jobs;
 GRANT SELECT ON run.ledger_verification TO reader;
+
+-- Platforms and customers as the night reads them: a row a version, so that what is activated or changed later is seen, and what was known
+-- then still is. Of a platform (version 0: as it was registered) the highest version counts that is valid on the day; of a customer the row
+-- recorded last.
+CREATE OR REPLACE VIEW night.platform AS
+SELECT platform_id, name, currency, pack_id, onboarded_on, recorded_at, onboarded_on AS valid_from, 0 AS version FROM registry.platform
+UNION ALL
+SELECT p.platform_id, p.name, p.currency, a.pack_id, p.onboarded_on, a.recorded_at, a.valid_from, a.version
+FROM registry.pack_activation a JOIN registry.platform p USING (platform_id);
+
+CREATE OR REPLACE VIEW night.customer AS
+SELECT c.platform_id, c.customer_no, c.party_id, p.party_type, p.id_hash, named.name_masked, array_to_string(kept.roles, ',') AS roles,
+       c.opened_on, changed.recorded_at
+FROM registry.customer c JOIN registry.party p USING (party_id)
+CROSS JOIN LATERAL (
+  SELECT v.recorded_at FROM registry.party_version v WHERE v.party_ref = p.party_ref
+  UNION SELECT v.recorded_at FROM registry.customer_version v WHERE (v.platform_id, v.customer_no) = (c.platform_id, c.customer_no)) seen
+CROSS JOIN LATERAL (SELECT greatest(seen.recorded_at, c.recorded_at) AS recorded_at) changed
+JOIN LATERAL (
+  SELECT v.name_masked FROM registry.party_version v
+  WHERE v.party_ref = p.party_ref AND v.recorded_at <= changed.recorded_at ORDER BY v.version DESC LIMIT 1) named ON true
+JOIN LATERAL (
+  SELECT v.roles FROM registry.customer_version v
+  WHERE (v.platform_id, v.customer_no) = (c.platform_id, c.customer_no) AND v.recorded_at <= changed.recorded_at
+  ORDER BY v.version DESC LIMIT 1) kept ON true
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
+
+-- what a page may show of a person: the name as it is now
+CREATE OR REPLACE VIEW mart.customer_name AS
+SELECT c.platform_id, c.customer_no, named.name_masked
+FROM registry.customer c JOIN registry.party p USING (party_id)
+JOIN LATERAL (
+  SELECT v.name_masked FROM registry.party_version v WHERE v.party_ref = p.party_ref ORDER BY v.version DESC LIMIT 1) named ON true;
+
+-- The rule pack of a platform on a day: the highest version activated that is valid by then, else the one it was registered with.
+CREATE FUNCTION registry.pack_in_force(of_platform text, day date, registered_with text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce((SELECT a.pack_id FROM registry.pack_activation a WHERE a.platform_id = of_platform AND a.valid_from <= day
+                   ORDER BY a.version DESC LIMIT 1), registered_with) $$;
+REVOKE EXECUTE ON FUNCTION registry.pack_in_force FROM PUBLIC;
+-- May this borrower take so much more? A party type without a cap of its own has the strictest; a pack without caps allows all.
+CREATE OR REPLACE FUNCTION limits.verdict(on_platform text, customer text, in_currency text, amount bigint, but_loan text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+  who record;
+  rules jsonb;
+BEGIN
+  SELECT c.party_id, p.party_type,
+         registry.pack_in_force(on_platform, work.business_date(ledger.clock_now()), f.pack_id) AS pack_id INTO who
+  FROM registry.customer c JOIN registry.party p USING (party_id) JOIN registry.platform f USING (platform_id)
+  WHERE c.platform_id = on_platform AND c.customer_no = customer;
+  IF NOT FOUND THEN
+    PERFORM work.refuse('CUSTOMER_NOT_FOUND', 'customer_no', customer);
+  END IF;
+  SELECT jsonb_agg(to_jsonb(asked) || jsonb_build_object('headroom_minor', asked.cap_minor - asked.exposure_minor,
+                     'allow', asked.exposure_minor + amount <= asked.cap_minor) ORDER BY asked.rule_id)
+  INTO rules
+  FROM (
+    SELECT law.pack_id, law.rule_id, law.version, law.scope, law.cap_minor, law.source,
+           limits.exposure(limits.same_person(who.party_id), in_currency, CASE law.scope WHEN 'PLATFORM' THEN on_platform END,
+                           on_platform, but_loan) AS exposure_minor
+    FROM (
+      SELECT DISTINCT ON (now.rule_id) now.* FROM (
+        SELECT DISTINCT ON (k.rule_id, k.party_type) k.* FROM limits.cap k
+        WHERE k.pack_id = who.pack_id AND k.currency = in_currency AND k.valid_from <= (ledger.clock_now() AT TIME ZONE 'UTC')::date
+        ORDER BY k.rule_id, k.party_type, k.version DESC) now
+      ORDER BY now.rule_id, now.party_type <> who.party_type, now.cap_minor) law) asked;
+  RETURN jsonb_build_object(
+    'allow', coalesce((SELECT bool_and((rule ->> 'allow')::boolean) FROM jsonb_array_elements(rules) rule), true),
+    'headroom_minor', (SELECT CASE WHEN count(*) > 0 THEN greatest(min((rule ->> 'headroom_minor')::bigint), 0) END FROM jsonb_array_elements(rules) rule),
+    -- the rule with the least headroom is the one that decides
+    'decided_by', (SELECT rule FROM jsonb_array_elements(rules) rule ORDER BY (rule ->> 'headroom_minor')::bigint, rule ->> 'rule_id' LIMIT 1),
+    'rules', coalesce(rules, '[]'));
+END $$;
