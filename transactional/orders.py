@@ -54,9 +54,10 @@ async def answer_order(service: Service, asked: Asked, raw: bytes) -> tuple[int,
     scope, key = await scope_for(service, asked.authorization, asked.address), checked_key(asked.idempotency_key)
     order = parse(Order, raw)
     check_texts((order,), is_bulk=False)
-    check_names(raw)
+    submission = of_order(scope, key, order)
+    check_names(raw, submission.body)
     _check(scope, order, "")
-    return await _post(service, asked.is_dry_run, of_order(scope, key, order))
+    return await _post(service, asked.is_dry_run, submission)
 
 
 async def answer_bulk(service: Service, asked: Asked, raw: bytes) -> tuple[int, str, dict[str, str]]:
@@ -64,14 +65,15 @@ async def answer_bulk(service: Service, asked: Asked, raw: bytes) -> tuple[int, 
     scope, key = await scope_for(service, asked.authorization, asked.address), checked_key(asked.idempotency_key)
     bulk = parse(Bulk, raw)
     check_texts(bulk.orders, is_bulk=True)
-    check_names(raw)
+    if bulk.atomic is True:  # said or not, it is the same call
+        bulk = msgspec.structs.replace(bulk, atomic=msgspec.UNSET)
+    submission = of_bulk(scope, key, bulk)
+    check_names(raw, submission.body)
     for index, order in enumerate(bulk.orders):
         _check(scope, order, f"orders[{index}].")
     if sum(len(order.movements) for order in bulk.orders) > MOVEMENTS_MAX:
         raise Problem("BODY_TOO_LARGE", f"a call carries at most {MOVEMENTS_MAX} movements")
-    if bulk.atomic is True:  # said or not, it is the same call
-        bulk = msgspec.structs.replace(bulk, atomic=msgspec.UNSET)
-    return await _post(service, asked.is_dry_run, of_bulk(scope, key, bulk))
+    return await _post(service, asked.is_dry_run, submission)
 
 
 def _asked(request: Request) -> Asked:
