@@ -63,6 +63,7 @@ ARGUMENTS = 39
 def lists(settings: Settings, submissions: Sequence[Submission]) -> list[Any]:
     """Arguments of `ledger.post_fast`: either single orders, each with its key, or one bulk submission; all of them plain."""
     orders = [order for submission in submissions for order in submission.orders]
+    is_one_each = all(len(order.movements) == 1 and not order.place_holds for order in orders)
     kinds: dict[tuple[str, str, str, str], int] = {}  # of orders: what many of them share is sent once
     p_kind: list[int] = []
     for submission in submissions:
@@ -79,10 +80,10 @@ def lists(settings: Settings, submissions: Sequence[Submission]) -> list[Any]:
         *map(list, zip(*kinds, strict=True)),
         _ints(p_kind),
         _texts([order.request_no for order in orders]),
-        *_sums(orders),
+        *_sums(orders, is_one_each),
         _given([order.simulated_at for order in orders]),
         _given([order.effective_at for order in orders]),
-        *_legs(orders),
+        *_legs(orders, is_one_each),
         *_holds(orders),
         [submission.scope for submission in submissions],
         [submission.key for submission in submissions],
@@ -91,13 +92,9 @@ def lists(settings: Settings, submissions: Sequence[Submission]) -> list[Any]:
     ]
 
 
-def _is_one_movement_each(orders: Sequence[Order]) -> bool:
-    return all(len(order.movements) == 1 and not order.place_holds for order in orders)
-
-
-def _sums(orders: Sequence[Order]) -> list[str | None]:
+def _sums(orders: Sequence[Order], is_one_each: bool) -> list[str | None]:
     """Columns of the orders: amount, place of the first movement, how many there are; null when each order is one movement."""
-    if _is_one_movement_each(orders):
+    if is_one_each:
         return [None, None, None]
     counts = [len(order.movements) for order in orders]
     amounts = [
@@ -107,12 +104,11 @@ def _sums(orders: Sequence[Order]) -> list[str | None]:
     return [_ints(amounts), _ints([0, *accumulate(counts)][:-1]), _ints(counts)]
 
 
-def _legs(orders: Sequence[Order]) -> list[Any]:
+def _legs(orders: Sequence[Order], is_one_each: bool) -> list[Any]:
     """Account numbers and movement types, each once, and the columns of the movements, which name both by their places."""
     legs = [leg for order in orders for leg in order.movements]
     accounts: dict[str, int] = {}
     types: dict[str, int] = {}
-    is_one_each = _is_one_movement_each(orders)
     debits = [accounts.setdefault(leg.debit_account, len(accounts) + 1) for leg in legs]
     credits = [accounts.setdefault(leg.credit_account, len(accounts) + 1) for leg in legs]
     kinds = [types.setdefault(leg.movement_type, len(types) + 1) for leg in legs]

@@ -124,14 +124,15 @@ _TEXTS = re.compile(r"(?:[A-Za-z0-9._:#-]{1,64}\n)*")
 
 def check_texts(orders: Sequence[Order], is_bulk: bool) -> None:
     """Problem BODY_INVALID for the first identifier in decoded orders that is none (as TextId), with its position."""
-    texts: set[str | None] = set()
-    for order in orders:
-        texts |= {order.platform_id, order.request_no, order.reverses_request_no, *order.release_holds}
-        for leg in order.movements:
-            texts |= {leg.debit_account, leg.credit_account, leg.loan_no, leg.claim_no}
-        for hold in order.place_holds:
-            texts |= {hold.hold_no, hold.account}
-        texts.update(capture.hold_no for capture in order.capture_holds or ())
+    legs = [leg for order in orders for leg in order.movements]
+    holds = [hold for order in orders for hold in order.place_holds]
+    texts: set[str | None] = {order.platform_id for order in orders}
+    texts.update([order.request_no for order in orders], [order.reverses_request_no for order in orders])
+    texts.update([leg.debit_account for leg in legs], [leg.credit_account for leg in legs])
+    texts.update([leg.loan_no for leg in legs], [leg.claim_no for leg in legs])
+    texts.update([hold.hold_no for hold in holds], [hold.account for hold in holds])
+    texts.update(hold_no for order in orders for hold_no in order.release_holds)
+    texts.update(capture.hold_no for order in orders for capture in order.capture_holds or ())
     if _TEXTS.fullmatch("\n".join(filter(None, texts)) + "\n") is not None:
         return
     for index, order in enumerate(orders):

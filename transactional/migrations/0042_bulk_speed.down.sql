@@ -181,3 +181,15 @@ BEGIN
 END $$;
 REVOKE EXECUTE ON FUNCTION ledger.post_fast FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ledger.post_fast TO service;
+
+CREATE OR REPLACE FUNCTION registry.stopped_platform(platforms text[], order_types text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT a.platform_id || ' is ' || s.status
+  FROM (SELECT DISTINCT platform_id, order_type FROM unnest(platforms, order_types) u(platform_id, order_type)) a
+  CROSS JOIN LATERAL (SELECT status FROM registry.platform_status p WHERE p.platform_id = a.platform_id ORDER BY p.version DESC LIMIT 1) s
+  WHERE s.status = 'LEFT' OR (s.status = 'ONBOARDING' AND a.order_type <> 'OPENING')
+     OR (s.status = 'SUSPENDED' AND a.order_type IN ('TENDER', 'DISBURSE', 'CREDIT_ASSIGNMENT')) -- no new lending; paying back goes on
+  ORDER BY a.platform_id LIMIT 1 $$;
+
+DROP TRIGGER desk_state ON ledger.balance;
+CREATE TRIGGER desk_state BEFORE UPDATE OF state ON ledger.balance FOR EACH ROW EXECUTE FUNCTION work.guard_state();
