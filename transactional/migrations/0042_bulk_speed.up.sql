@@ -211,7 +211,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN (
     SELECT a.platform_id || ' is ' || s.status
-    FROM (SELECT DISTINCT platform_id, order_type FROM unnest(platforms, order_types) u(platform_id, order_type)) a
+    FROM unnest(platforms, order_types) a(platform_id, order_type)
     CROSS JOIN LATERAL (SELECT status FROM registry.platform_status p WHERE p.platform_id = a.platform_id ORDER BY p.version DESC LIMIT 1) s
     WHERE s.status = 'LEFT' OR (s.status = 'ONBOARDING' AND a.order_type <> 'OPENING')
        OR (s.status = 'SUSPENDED' AND a.order_type IN ('TENDER', 'DISBURSE', 'CREDIT_ASSIGNMENT')) -- no new lending; paying back goes on
