@@ -1,6 +1,7 @@
-"""Movements per second through `POST /v1/orders/bulk`, 1,000 orders a call, four callers; and how much memory the service takes.
+"""Movements per second through `POST /v1/orders/bulk`, 1,000 orders a call, four callers; how much memory the service takes,
+and for how long a movement waits for its ledger number at most, as the service's state says while calls are posted.
 
-`python -m bench.orders_in_bulk` makes a home of its own, measures for some 20 seconds, writes its figures to bench/results/ and
+`python -m bench.orders_in_bulk` makes a home of its own, measures for some 30 seconds, writes its figures to bench/results/ and
 removes the home. Bodies are made before the clock starts.
 """
 
@@ -9,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -21,7 +24,8 @@ from bench.orders_over_http import ACCOUNTS, cpu_seconds, own_postgres, register
 from fundwatch.services import postgres, process
 from transactional.verify import verify
 
-CALLERS, ORDERS_A_CALL, CALLS = 4, 1_000, 12
+CALLERS, ORDERS_A_CALL, CALLS, STREAMED_CALLS = 4, 1_000, 40, 12
+POLL_S = 0.1
 NAME = "orders_in_bulk"
 
 
@@ -58,12 +62,31 @@ async def _all(port: int, key: str, bodies: list[list[bytes]]) -> float:
     return time.perf_counter() - started
 
 
+@contextmanager
+def _watched(port: int) -> Iterator[list[float]]:
+    """Collects the unsealed window in seconds that the service states, until the block ends."""
+    seen: list[float] = []
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(POLL_S):
+            seen.append(float(httpx2.get(f"http://127.0.0.1:{port}/readyz", timeout=30).json()["unsealed_window_s"]))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        watcher.join()
+
+
 def _stream(port: int, key: str) -> float:
-    """Seconds for one stream of as many orders as a caller sends in calls, made while it is sent."""
+    """Seconds for one stream of `STREAMED_CALLS` thousands of orders, made while it is sent."""
     names = ("orders", "movements")
 
     def lines() -> Iterator[bytes]:
-        for call in range(CALLS):
+        for call in range(STREAMED_CALLS):
             body = json.loads(_body(CALLERS, call))
             yield b"".join(json.dumps(order).encode() + b"\n" for order in body["orders"])
 
@@ -71,7 +94,9 @@ def _stream(port: int, key: str) -> float:
     started = time.perf_counter()
     answer = httpx2.post(f"http://127.0.0.1:{port}/v1/orders/stream", content=lines(), headers=headers, timeout=120)
     *parts, last = [json.loads(line) for line in answer.text.splitlines()]
-    assert last == {"done": True, "lines": CALLS * ORDERS_A_CALL} and all(name in part for part in parts for name in names), last
+    assert last == {"done": True, "lines": STREAMED_CALLS * ORDERS_A_CALL} and all(
+        name in part for part in parts for name in names
+    ), last
     return time.perf_counter() - started
 
 
@@ -85,9 +110,10 @@ def main() -> None:
             register(port, key)
             bodies = [[_body(caller, call) for call in range(CALLS)] for caller in range(CALLERS)]
             before = [cpu_seconds(pid) for pid in (service_pid, server.pid)]
-            seconds = asyncio.run(_all(port, key, bodies))
+            with _watched(port) as windows:
+                seconds = asyncio.run(_all(port, key, bodies))
             used = [cpu_seconds(pid) - start for pid, start in zip((service_pid, server.pid), before, strict=True)]
-            streamed = CALLS * ORDERS_A_CALL / _stream(port, key)
+            streamed = STREAMED_CALLS * ORDERS_A_CALL / _stream(port, key)
             memory = psutil.Process(service_pid).memory_info().rss
         verdict = verify(settings.database_url("service"))
         posted = CALLERS * CALLS * ORDERS_A_CALL
@@ -100,6 +126,7 @@ def main() -> None:
             "service_cpu_us": round(used[0] * 1e6 / posted, 1),
             "postgres_cpu_us": round(used[1] * 1e6 / posted, 1),
             "service_memory_mb": round(memory / 1e6),
+            "largest_unsealed_window_s": max(windows),
             "unsealed_at_the_end": verdict.unsealed,
             "ledger_faults": len(verdict.faults),
         }

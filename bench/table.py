@@ -93,6 +93,7 @@ def _bulk(bulk: dict[str, Any]) -> list[str]:
         ("postings per second", f"{bulk['postings_per_second']:,}"),
         ("processor microseconds a posting: service + PostgreSQL", f"{bulk['service_cpu_us']} + {bulk['postgres_cpu_us']}"),
         ("memory of the service, MB", bulk["service_memory_mb"]),
+        ("longest wait for a ledger number while posting, s", f"{bulk['largest_unsealed_window_s']:.2f}"),
         ("movements without a ledger number after the last answer", f"{bulk['unsealed_at_the_end']:,}"),
     ]
     title = f"## Orders in bulk, 1,000 a call, {bulk['callers']} callers{_load(bulk)}"

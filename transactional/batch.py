@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -52,52 +53,90 @@ def of_bulk(scope: str, key: str, bulk: Bulk) -> Submission:
     return Submission(BULK, scope, key, canonical(bulk), bulk.orders, bulk.atomic is False)
 
 
+# where an argument of `ledger.post_fast` is the text of an array
+ARRAYS = {9: "int[]", 10: "text[]", 11: "bigint[]", 12: "int[]", 13: "int[]", 16: "text[]"} | {
+    place: "bigint[]" if place == 23 else "int[]" for place in range(18, 24)
+}
+ARGUMENTS = 39
+
+
 def lists(settings: Settings, submissions: Sequence[Submission]) -> list[Any]:
     """Arguments of `ledger.post_fast`: either single orders, each with its key, or one bulk submission; all of them plain."""
     orders = [order for submission in submissions for order in submission.orders]
-    legs = [(o, seq, leg) for o, order in enumerate(orders, 1) for seq, leg in enumerate(order.movements, 1)]
-    places: dict[str, int] = {}  # of account numbers, each sent once
-    debits = [places.setdefault(leg.debit_account, len(places) + 1) for _, _, leg in legs]
-    credits = [places.setdefault(leg.credit_account, len(places) + 1) for _, _, leg in legs]
-    counts = [len(order.movements) for order in orders]
-    firsts = [0] * len(orders)
-    for place in range(1, len(orders)):
-        firsts[place] = firsts[place - 1] + counts[place - 1]
+    is_one_each = all(len(order.movements) == 1 and not order.place_holds for order in orders)
+    kinds: dict[tuple[str, str, str, str], int] = {}  # of orders: what many of them share is sent once
+    p_kind: list[int] = []
+    for submission in submissions:
+        by = f"key:{submission.scope}"
+        p_kind += [
+            kinds.setdefault((order.platform_id, order.order_type, order.currency, by), len(kinds) + 1)
+            for order in submission.orders
+        ]
     return [
         settings.zone.key,
         timedelta(hours=settings.cutoff.hour, minutes=settings.cutoff.minute, seconds=settings.cutoff.second),
         submissions[0].endpoint,
         submissions[0].endpoint == BULK,
-        [order.platform_id for order in orders],
-        [order.request_no for order in orders],
-        [order.order_type for order in orders],
-        [order.currency for order in orders],
-        [f"key:{submission.scope}" for submission in submissions for _ in submission.orders],
-        [
-            sum(leg.amount_minor for leg in order.movements) + sum(hold.amount_minor for hold in order.place_holds)
-            for order in orders
-        ],
-        firsts,
-        counts,
+        *map(list, zip(*kinds, strict=True)),
+        _ints(p_kind),
+        _texts([order.request_no for order in orders]),
+        *_sums(orders, is_one_each),
         _given([order.simulated_at for order in orders]),
         _given([order.effective_at for order in orders]),
-        list(places),
-        [o for o, _, _ in legs],
-        [seq for _, seq, _ in legs],
-        [leg.movement_type for _, _, leg in legs],
-        debits,
-        credits,
-        [leg.amount_minor for _, _, leg in legs],
-        _given([leg.loan_no for _, _, leg in legs]),
-        _given([leg.issue_no for _, _, leg in legs]),
-        _given([leg.component for _, _, leg in legs]),
-        _given([leg.claim_no for _, _, leg in legs]),
+        *_legs(orders, is_one_each),
         *_holds(orders),
         [submission.scope for submission in submissions],
         [submission.key for submission in submissions],
         [sha256(submission.body).digest() for submission in submissions],
         [submission.body.decode() for submission in submissions],
     ]
+
+
+def _sums(orders: Sequence[Order], is_one_each: bool) -> list[str | None]:
+    """Columns of the orders: amount, place of the first movement, how many there are; null when each order is one movement."""
+    if is_one_each:
+        return [None, None, None]
+    counts = [len(order.movements) for order in orders]
+    amounts = [
+        sum(leg.amount_minor for leg in order.movements) + sum(hold.amount_minor for hold in order.place_holds)
+        for order in orders
+    ]
+    return [_ints(amounts), _ints([0, *accumulate(counts)][:-1]), _ints(counts)]
+
+
+def _legs(orders: Sequence[Order], is_one_each: bool) -> list[Any]:
+    """Account numbers and movement types, each once, and the columns of the movements, which name both by their places."""
+    legs = [leg for order in orders for leg in order.movements]
+    accounts: dict[str, int] = {}
+    types: dict[str, int] = {}
+    debits = [accounts.setdefault(leg.debit_account, len(accounts) + 1) for leg in legs]
+    credits = [accounts.setdefault(leg.credit_account, len(accounts) + 1) for leg in legs]
+    kinds = [types.setdefault(leg.movement_type, len(types) + 1) for leg in legs]
+    return [
+        _texts(accounts),
+        list(types),
+        None if is_one_each else _ints([o for o, order in enumerate(orders, 1) for _ in order.movements]),
+        None if is_one_each else _ints([seq for order in orders for seq in range(1, len(order.movements) + 1)]),
+        _ints(kinds),
+        _ints(debits),
+        _ints(credits),
+        _ints([leg.amount_minor for leg in legs]),
+        _given([leg.loan_no for leg in legs]),
+        _given([leg.issue_no for leg in legs]),
+        _given([leg.component for leg in legs]),
+        _given([leg.claim_no for leg in legs]),
+    ]
+
+
+# Long lists go as the text of an array: the driver looks at each element of a list three times.
+def _ints(numbers: Sequence[int]) -> str:
+    return f"{{{','.join(map(str, numbers))}}}"
+
+
+def _texts(texts: Iterable[str]) -> str:
+    """Of identifiers that were checked: none holds a quote or an escape."""
+    joined = '","'.join(texts)
+    return f'{{"{joined}"}}' if joined else "{}"
 
 
 def _given(values: list[Any]) -> list[Any] | None:

@@ -57,8 +57,8 @@ async def answer_order(service: Service, asked: Asked, raw: bytes) -> tuple[int,
     scope, key = await scope_for(service, asked.authorization, asked.address), checked_key(asked.idempotency_key)
     order = parse(Order, raw)
     check_texts((order,), is_bulk=False)
-    check_names(raw)
     submission = of_order(scope, key, order)
+    check_names(raw, submission.body)
     try:
         _check(scope, order, "")
     except Problem as refused:
@@ -71,10 +71,10 @@ async def answer_bulk(service: Service, asked: Asked, raw: bytes) -> tuple[int, 
     scope, key = await scope_for(service, asked.authorization, asked.address), checked_key(asked.idempotency_key)
     bulk = parse(Bulk, raw)
     check_texts(bulk.orders, is_bulk=True)
-    check_names(raw)
     if bulk.atomic is True:  # said or not, it is the same call
         bulk = msgspec.structs.replace(bulk, atomic=msgspec.UNSET)
     submission = of_bulk(scope, key, bulk)
+    check_names(raw, submission.body)
     try:
         for index, order in enumerate(bulk.orders):
             _check(scope, order, f"orders[{index}].")

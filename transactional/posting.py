@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from fundwatch.settings import Settings
-from transactional.batch import BULK, Submission, batch, encode, lists
+from transactional.batch import ARGUMENTS, ARRAYS, BULK, Submission, batch, encode, lists
 from transactional.bodies import differing_fields
 from transactional.keys import EVERY_PLATFORM
 from transactional.problems import Problem
@@ -25,7 +25,8 @@ QUEUE_BYTES_MAX = 64 * 1024 * 1024
 CALL_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
 LOST = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError, TimeoutError)
-POST_FAST = f"SELECT ledger.post_fast({', '.join(f'${place}' for place in range(1, 38))})"
+_PLACES = (f"${place}" + (f"::text::{ARRAYS[place]}" if place in ARRAYS else "") for place in range(1, ARGUMENTS + 1))
+POST_FAST = f"SELECT ledger.post_fast({', '.join(_PLACES)})"
 POST_EACH = "SELECT verdict, answer, code, detail, body FROM ledger.post_each($1::jsonb)"
 log = logging.getLogger(__name__)
 

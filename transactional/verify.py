@@ -17,7 +17,7 @@ from psycopg import sql
 from domain.errors import ServiceMissing, WrongUse
 from transactional.loans_checks import CHECKS as LOANS_CHECKS
 from transactional.verify_anchors import Anchor, Anchors, anchored_tasks, last_block_fault
-from transactional.verify_checks import CHECKS, ORDERS, PARTS, Check, Part, Start, block_check, within
+from transactional.verify_checks import CHECKS, CHECKS_OF_A_FAULTY_LEDGER, ORDERS, PARTS, Check, Part, Start, block_check, within
 
 FAULTS_SHOWN_MAX = 20
 DESK_CHECKS = (
@@ -142,6 +142,9 @@ def examine(connections: Sequence[psycopg.Connection], anchors: Anchors | None =
     work.do(first)
     for thread in threads:
         thread.join()
+    if work.faults:
+        work.waiting.extend((Check(check.name, check.text(start)), None) for check in CHECKS_OF_A_FAULTY_LEDGER)
+        work.do(first)
     if work.errors:
         raise work.errors[0]
     found = tuple(sorted(work.faults, key=lambda fault: (fault.check, fault.row)))
@@ -169,7 +172,11 @@ def parts(connection: psycopg.Connection, start: Start) -> list[Part]:
 def tasks(connection: psycopg.Connection, kept: Sequence[Anchor], start: Start) -> list[tuple[Check, Part | None]]:
     """Everything to look at; a check by range comes once a part, and the parts come last: they are equal and even out."""
     joined = [*CHECKS, *(Check(name, query, "loans.loan") for name, query in LOANS_CHECKS.items()), *DESK_CHECKS]
-    there = [check for check in joined if _value(connection, f"SELECT to_regclass('{check.needs}')::text")]
+    there = [
+        check
+        for check in joined
+        if _value(connection, f"SELECT to_regclass('{check.needs}') IS NOT NULL AND to_regclass('{check.lacks}') IS NULL")
+    ]
     at_once = [Check(check.name, check.text(start)) for check in there if not check.by_range]
     ranges = parts(connection, start)
     ranged: list[tuple[Check, Part | None]] = []

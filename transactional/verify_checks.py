@@ -29,6 +29,8 @@ class Check:
     query: str
     # a table (or index) that older schemas do not have
     needs: str = "ledger.movement"
+    # a table that newer schemas have, where another check looks at more
+    lacks: str = "nothing"
     # other text of the same check when it begins behind a block; None: the same text serves
     since: str | None = None
     # the query looks at the movements in `:movement_in` and orders in `:order_in` only: it is asked once a range
@@ -49,18 +51,26 @@ SELECT 'movement ' || m.movement_id, CASE
         DISTINCT FROM
          (o.currency, o.effective_at, o.recorded_at, o.business_date, d.platform_id, c.platform_id, d.currency, c.currency)
     THEN 'its order, currency, dates or accounts are not those of the order and the registry'
-    ELSE format('%s from %s to %s is not in the law', m.movement_type, d.account_role, c.account_role) END
+    ELSE {what} END
 FROM ledger.movement m LEFT JOIN (SELECT * FROM ledger.trade_order WHERE order_id :order_in) o USING (order_id)
 LEFT JOIN registry.account d ON d.account_id = m.debit_account_id
 LEFT JOIN registry.account c ON c.account_id = m.credit_account_id
 LEFT JOIN ledger.allowed_movement a ON a.movement_type = m.movement_type
   AND a.debit_role = CASE WHEN m.reversal_of IS NULL THEN d.account_role ELSE c.account_role END
   AND a.credit_role = CASE WHEN m.reversal_of IS NULL THEN c.account_role ELSE d.account_role END
-WHERE m.movement_id :movement_in AND (a.movement_type IS NULL
+{orders}WHERE m.movement_id :movement_in AND (a.movement_type IS NULL {unlawful}
   OR (m.currency, m.effective_at, m.recorded_at, m.business_date, o.platform_id, o.platform_id, m.currency, m.currency) IS
     DISTINCT FROM
      (o.currency, o.effective_at, o.recorded_at, o.business_date, d.platform_id, c.platform_id, d.currency, c.currency))
 ORDER BY m.movement_id"""
+_LAW = "format('%s from %s to %s is not in the law', m.movement_type, d.account_role, c.account_role)"
+_MOVEMENT_OF_OLD = _MOVEMENT.format(what=_LAW, orders="", unlawful="")
+_MOVEMENT_AND_LAWS = _MOVEMENT.format(
+    what=f"""CASE WHEN a.movement_type IS NULL THEN {_LAW}
+         ELSE format('%s is not in the law of %s orders', m.movement_type, o.order_type) END""",
+    orders="LEFT JOIN ledger.allowed_order l ON l.order_type = o.order_type AND l.movement_type = m.movement_type\n",
+    unlawful="OR l.order_type IS NULL",
+)
 
 _ORDER = """
 WITH moved AS (SELECT order_id, sum(amount_minor) AS amount, count(*) AS movements, max(seq) AS last_seq, min(seq) AS first_seq
@@ -92,7 +102,28 @@ FROM ledger.trade_order o WHERE o.reverses_order_id IS NOT NULL AND o.order_id >
        OR NOT EXISTS (SELECT FROM ledger.movement m WHERE m.order_id = o.order_id)
        OR EXISTS (SELECT FROM ledger.movement m WHERE m.order_id = o.order_id AND m.reversal_of IS NULL))"""
 
-# Each movement has its two entries and no other (both ways); the entries of an account are one unbroken run.
+# Each entry is one side of its movement. No movement stands twice on an account (the account's run rises), so when there are two
+# entries a movement (_COUNTS) none is missing.
+_ENTRY = """
+SELECT format('entry of movement %s on account %s', e.movement_id, e.account_id),
+       format('stored amount %s is not what the movement says', e.amount_minor)
+FROM ledger.entry e LEFT JOIN ledger.movement m ON m.movement_id = e.movement_id AND m.movement_id > :movement_id
+WHERE e.movement_id > :movement_id AND CASE e.account_id WHEN m.debit_account_id THEN -m.amount_minor WHEN m.credit_account_id
+  THEN m.amount_minor END IS DISTINCT FROM e.amount_minor ORDER BY e.movement_id, e.account_id"""
+# With these numbers right, a ledger is whole when the walk over the chain and the check of each entry find nothing: every block
+# binds the numbers and the movements of its rows, in the order of both.
+_COUNTS = """
+SELECT format('%s rows of %s', v.rows, v.name), format('there should be %s', v.expected)
+FROM (SELECT (SELECT count(*) FROM ledger.movement WHERE movement_id > :movement_id) AS movements,
+             (SELECT count(*) FROM ledger.movement WHERE movement_id > :movement_id
+                AND movement_id <= (SELECT max(last_movement_id) FROM ledger.seal_block)) AS to_seal,
+             (SELECT count(*) FROM ledger.entry WHERE movement_id > :movement_id) AS entries,
+             (SELECT count(*) FROM ledger.seal WHERE ledger_no > :ledger_no) AS seals,
+             (SELECT coalesce(max(last_ledger_no), 0) - :ledger_no FROM ledger.seal_block) AS numbers) n
+CROSS JOIN LATERAL (VALUES ('ledger.entry', entries, 2 * movements), ('ledger.seal', seals, to_seal),
+  ('ledger.seal', seals, numbers)) v(name, rows, expected)
+WHERE v.rows <> v.expected"""
+# Each movement has its two entries and no other, both ways.
 _ENTRY_LINES = """
 SELECT 'entry of movement ' || coalesce(x.movement_id, e.movement_id) || ' on account ' || coalesce(x.account_id, e.account_id),
        format('stored amount %s, recomputed %s', e.amount_minor, x.amount_minor)
@@ -220,20 +251,20 @@ WHERE (block_no > :block_no AND ((previous_hash, first_ledger_no) IS DISTINCT FR
 ORDER BY block_no"""
 _BLOCKS = r"""
 WITH walked AS (
-  SELECT s.block_no, string_agg(ledger.sealed_text(s.ledger_no, f), E'\n' ORDER BY s.ledger_no) AS content,
-         max(s.movement_id) AS last_movement_id, min(s.ledger_no) AS first_ledger_no,
+  SELECT s.block_no, string_agg(ledger.sealed_text(s.ledger_no, f), E'\n' ORDER BY s.movement_id) AS content,
+         min(s.movement_id) AS first_movement_id, max(s.movement_id) AS last_movement_id, min(s.ledger_no) AS first_ledger_no,
          max(s.ledger_no) AS last_ledger_no, max(f.recorded_at) AS sealed_through
   FROM ledger.seal s JOIN ledger.movement_full f USING (movement_id)
   WHERE s.block_no BETWEEN {first} AND {last} AND s.ledger_no BETWEEN {first_no} AND {last_no}
     AND f.movement_id :movement_in GROUP BY s.block_no)
-SELECT format('block %s (ledger_no %s to %s)', block_no, b.first_ledger_no, b.last_ledger_no),
+SELECT format('block %s (ledger_no %s to %s)', b.block_no, b.first_ledger_no, b.last_ledger_no),
   'its hash does not bind its movements'
-FROM ledger.seal_block b LEFT JOIN walked w USING (block_no)
-WHERE block_no BETWEEN {first} AND {last}
-  AND (b.hash, b.first_ledger_no, b.last_ledger_no, b.last_movement_id, b.sealed_through) IS DISTINCT FROM
-      (sha256(b.previous_hash || convert_to(w.content, 'UTF8')), w.first_ledger_no, w.last_ledger_no, w.last_movement_id,
-       w.sealed_through)
-ORDER BY block_no"""
+FROM ledger.seal_block b LEFT JOIN walked w USING (block_no) LEFT JOIN ledger.seal_block p ON p.block_no = b.block_no - 1
+WHERE b.block_no BETWEEN {first} AND {last}
+  AND ((b.hash, b.first_ledger_no, b.last_ledger_no, b.last_movement_id, b.sealed_through) IS DISTINCT FROM
+       (sha256(b.previous_hash || convert_to(w.content, 'UTF8')), w.first_ledger_no, w.last_ledger_no, w.last_movement_id,
+        w.sealed_through) OR w.first_movement_id <= p.last_movement_id)
+ORDER BY b.block_no"""
 
 _CHANGES = r"""
 WITH block AS (
@@ -303,12 +334,6 @@ FROM (SELECT p.hold_event_id, p.expires_at FROM ledger.hold_event p
         (SELECT coalesce(sum(e.amount_minor), 0) FROM ledger.hold_event e
          WHERE e.platform_id = p.platform_id AND e.hold_no = p.hold_no AND e.event_type <> 'PLACE')) x
 FULL JOIN ledger.hold_to_expire q USING (hold_event_id) WHERE x.expires_at IS DISTINCT FROM q.expires_at ORDER BY 1"""
-_ORDER_LAW = """
-SELECT 'movement ' || m.movement_id, format('%s is not in the law of %s orders', m.movement_type, o.order_type)
-FROM ledger.movement m JOIN ledger.trade_order o USING (order_id)
-LEFT JOIN ledger.allowed_order a ON a.order_type = o.order_type AND a.movement_type = m.movement_type
-WHERE m.movement_id :movement_in AND o.order_id :order_in AND a.order_type IS NULL ORDER BY m.movement_id"""
-
 _DAYS = """
 SELECT 'closed day ' || coalesce(d.business_date::text, c.subject),
   'it is not what its movements, the chain and the audited close say'
@@ -361,13 +386,13 @@ _HOLDS_SINCE = "l.last_hold_event_id >= (SELECT min(h.hold_event_id) FROM ledger
 
 # the dearest first: two connections take them in this order
 CHECKS = (
-    Check("movement belongs to its order and is allowed", _MOVEMENT, by_range=True),
-    Check("entries are the movements, twice", _ENTRY_LINES),
+    Check("movement belongs to its order and is allowed", _MOVEMENT_AND_LAWS, "ledger.allowed_order", by_range=True),
+    Check("movement belongs to its order and is allowed", _MOVEMENT_OF_OLD, lacks="ledger.allowed_order", by_range=True),
+    Check("entries are sides of their movements", _ENTRY),
     Check("entries of an account are an unbroken run", _ENTRY_RUN, since=_ENTRY_RUN_SINCE),
     Check("balances follow from movements and holds", _BALANCE, since=_BALANCE_SINCE),
     Check("order is the sum of its parts", _ORDER),
-    Check("sealed movements exist, and none was passed over", _SEALED),
-    Check("ledger numbers are gapless", _NUMBERS),
+    Check("entries and ledger numbers are as many as the movements", _COUNTS),
     Check("balances of closed days follow from movements", _DAY_BALANCES, "ledger.day_close"),
     Check("closed days are what was audited", _DAYS, "ledger.day_close"),
     Check("a stored answer is the one to its body", _ANSWERS),
@@ -378,7 +403,6 @@ CHECKS = (
         *("the chain of holds holds", _HOLD_CHAIN.replace("{since}", "true"), "ledger.hold_block"),
         since=_HOLD_CHAIN.replace("{since}", _HOLDS_SINCE),
     ),
-    Check("an order moves only what its type may", _ORDER_LAW, "ledger.allowed_order", by_range=True),
     Check("holds that wait to expire follow from hold events", _EXPIRIES, "ledger.hold_to_expire"),
     Check("an account's state is the newest of its history", _STATE, "ledger.account_state"),
     Check("reversal mirrors its original", _REVERSAL),
@@ -387,6 +411,13 @@ CHECKS = (
     Check("all accounts of a currency add up to nothing", _CONSERVED),
     Check("an account is what its role says", _ACCOUNT),
     Check("the clock is not behind what was recorded", _CLOCK),
+)
+
+# name the rows when anything is wrong: what they find makes another check fail, at less cost
+CHECKS_OF_A_FAULTY_LEDGER = (
+    Check("entries are the movements, twice", _ENTRY_LINES),
+    Check("sealed movements exist, and none was passed over", _SEALED),
+    Check("ledger numbers are gapless", _NUMBERS),
 )
 
 
