@@ -219,13 +219,13 @@ def statement_wrong(world: World, state: PlatformState) -> set[tuple[str, date, 
 
 def general_ledger_wrong(world: World, state: PlatformState) -> set[tuple[str, date, str]]:
     """Sums of sub-accounts that are not the truth's; every other line of the bank's ledger is that of truth and statement."""
-    found, sub_accounts = set(), state.book.sub_accounts()
+    found, sub_accounts = set(), list(state.book.sub_accounts())
     before, statements = dict.fromkeys(state.book.roles, 0), files_of(world, state, FileKind.STATEMENT)
     for day, feed in sorted(files_of(world, state, FileKind.GENERAL_LEDGER).items()):
-        lines = {str(row["account_kind"]): {name: row[name] for name in row if name.endswith("_minor")} for row in feed.rows}
+        lines = {str(row["account_kind"]): {name: int(row[name] or 0) for name in row if name.endswith("_minor")} for row in feed.rows}
         closes = state.closes[day].balance
         for line in lines.values():
-            assert line["opening_minor"] + line["credit_minor"] - line["debit_minor"] == line["closing_minor"]  # type: ignore[operator]
+            assert line["opening_minor"] + line["credit_minor"] - line["debit_minor"] == line["closing_minor"]
         if lines["SUB_ACCOUNTS"]["closing_minor"] != sum(closes[account] for account in sub_accounts):
             found.add(("B21", day, "GL-1"))
         else:
