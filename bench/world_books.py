@@ -21,6 +21,7 @@ _LANDED = {
     FileKind.CHANNEL: "channel_order",
     FileKind.SETTLEMENT: "channel_settlement",
     FileKind.STATEMENT: "bank_statement_line",
+    FileKind.GENERAL_LEDGER: "general_ledger_line",
 }
 _TIMES = ("txn_at", "created_at")
 

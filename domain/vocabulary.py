@@ -322,6 +322,7 @@ class FileKind(StrEnum):
     CHANNEL = "channel"
     SETTLEMENT = "settlement"
     STATEMENT = "statement"
+    GENERAL_LEDGER = "gl"
     INDUSTRY = "industry"
     REPUTATION = "reputation"
 

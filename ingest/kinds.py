@@ -44,6 +44,7 @@ _WORDS: Mapping[str, type[StrEnum]] = {
 _LISTS: Mapping[str, tuple[str, ...]] = {
     "currency": tuple(MINOR_DIGITS),
     "line_type": ("OPENING", "ENTRY", "CLOSING"),
+    "account_kind": ("SUB_ACCOUNTS", "SPECIAL_ACCOUNT", "OWN_FUNDS", "SUSPENSE"),
 }
 
 
@@ -184,6 +185,13 @@ _ALL = (
         "bank_statement_line",
         """line_type:word entry_no:int? book_date:date amount_minor:signed* currency:word bank_ref:text?
         type_code:code? remittance:text?""",
+    ),
+    _kind(
+        FileKind.GENERAL_LEDGER,
+        BANK,
+        "general_ledger_line",
+        """gl_account_no:id account_kind:word currency:word opening_minor:signed debit_minor:minor credit_minor:minor
+        closing_minor:signed* core_balance_minor:signed?""",
     ),
     _kind(
         FileKind.INDUSTRY,

@@ -174,6 +174,15 @@ _ALL = (
         landed=True,
     ),
     _table(
+        "general_ledger_line",
+        """gl_account_no string, account_kind string, currency string, opening_minor bigint, debit_minor bigint,
+        credit_minor bigint, closing_minor bigint, core_balance_minor bigint""",
+        "gl_account_no",
+        "currency",
+        "line_no",
+        landed=True,
+    ),
+    _table(
         "industry_record",
         """record_no string, subject_hash string, member_no string, record_type string, contract_no string, occurred_on date,
         amount_minor bigint, currency string, decision string, status_code string, dpd int, kind string,

@@ -191,6 +191,7 @@ def equation_terms() -> Statement:
     B-1: K + in transit − payable − N = S + what open items of R5 move on the statement and not in custody.
     B-2: S by the double entry = Σ by role. B-3, B-4: opening + movements by type = closing, of own funds and of what the channel
     owes. B-5: claims as reported − loans by book B = items of R8. B-6: ΔS = Σ of what crosses the boundary.
+    GL-1 … GL-8: the bank's general ledger and core banking (`recon.general_ledger`).
     PROMISE_1_V: V − B = Σ effects of V − Σ effects of B. PROMISE_1_C: the same for channel and custody, cumulated.
     """
     rows = ", ".join(f"('{equation}', '{term}', {sign})" for equation, term, sign in _ALWAYS)
@@ -198,7 +199,8 @@ def equation_terms() -> Statement:
         "select t.equation, t.term, t.sign, x.platform_id, x.currency, x.business_date, cast(0 as bigint) as amount_minor "
         f"from scope x cross join (values {rows}) as t(equation, term, sign)"
     )
-    union = " union all ".join((zeros, *_terms()))
+    bank = "select equation, term, sign, platform_id, currency, business_date, amount_minor from general_ledger_term"
+    union = " union all ".join((zeros, *_terms(), bank))
     return Statement(
         "equation_term",
         f"""

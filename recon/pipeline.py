@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from domain.calendars import Calendar
 from domain.channel_fees import FeeTerm
-from recon import ambiguity, balances, cash, outputs, platform_orders, positions, records, settlements, timeline
+from recon import ambiguity, balances, cash, general_ledger, outputs, platform_orders, positions, records, settlements, timeline
 from recon.engine import Statement
 from recon.rules import RuleSet
 
@@ -21,6 +21,7 @@ INPUTS = (
     "channel_order",
     "channel_settlement",
     "bank_statement_line",
+    "general_ledger_line",
     "ledger_movement",
     "ledger_order",
     "ledger_balance",
@@ -101,6 +102,7 @@ def statements(rules: RuleSet, scope: Scope) -> list[Statement]:
         positions.position_differences(),
         positions.position_terms(),
         *balances.balance_totals(),
+        *general_ledger.statements(),
         *outputs.account_imbalances(rules),
         *outputs.position_imbalances(rules),
         outputs.item_effects(),

@@ -73,6 +73,8 @@ def page(report: Reconciliation, language: str) -> str:
         buckets=BUCKETS,
         breaks=_by_age(report.content["breaks"]),
         equations=_by_equation(report.content["equations"]),
+        receipts=_receipts_by_age(report.content.get("unidentified_receipts")),
+        special_account=report.content.get("special_account"),
         money=format_minor,
     )
 
@@ -120,6 +122,20 @@ def _by_age(breaks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         line["net"] += int(part["net_effect_minor"])
         line["overdue"] += part["overdue"]
         line["ages"][part["age_bucket"]] = part["items"]
+    return list(lines.values())
+
+
+def _receipts_by_age(parts: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """One line a place and currency: receipts and their amount in all and of each age; None for a document without them."""
+    if parts is None:
+        return None
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for part in parts:
+        key = (part["place"], part["currency"])
+        line = lines.setdefault(key, {"place": key[0], "currency": key[1], "receipts": 0, "amount_minor": 0, "ages": {}})
+        line["receipts"] += part["receipts"]
+        line["amount_minor"] += int(part["amount_minor"])
+        line["ages"][part["age_bucket"]] = (part["receipts"], int(part["amount_minor"]))
     return list(lines.values())
 
 

@@ -15,6 +15,7 @@ from random import Random
 from domain.vocabulary import FileKind, MovementType, OrderType
 from simulator import (
     faults_of_cash,
+    faults_of_general_ledger,
     faults_of_ledger,
     faults_of_orders,
     faults_of_returns,
@@ -28,6 +29,7 @@ from simulator.fault_places import DAY, Places, amount_of
 from simulator.fault_rows import free_channel_rows, insert_after, remove, row_of
 from simulator.file_format import Damage, Row
 from simulator.files import FIRST_SEQ, Feeds, batch_no, settle_channel
+from simulator.general_ledger import follow_statements
 from simulator.parameters import CURRENCY, PAYMENT_COMPANY, WorldParameters
 from simulator.state import PlatformState
 
@@ -101,6 +103,10 @@ class Planter:
             faults_of_settlement.plant_fee(self, number)
             if number % 2:
                 faults_of_settlement.plant_batch(self, number)
+        # core banking and the bank's own books say what its statement says, right or wrong
+        follow_statements(self.places.feeds)
+        if wanted:
+            faults_of_general_ledger.plant(self)
         return self.items
 
     @property

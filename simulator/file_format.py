@@ -122,6 +122,16 @@ COLUMNS: dict[FileKind, tuple[str, ...]] = {
         "type_code",
         "remittance",
     ),
+    FileKind.GENERAL_LEDGER: (
+        "gl_account_no",
+        "account_kind",
+        "currency",
+        "opening_minor",
+        "debit_minor",
+        "credit_minor",
+        "closing_minor",
+        "core_balance_minor",
+    ),
     FileKind.INDUSTRY: (
         "record_no",
         "subject_hash",
@@ -162,6 +172,7 @@ SUM_COLUMN: dict[FileKind, str | None] = {
     FileKind.CHANNEL: "amount_minor",
     FileKind.SETTLEMENT: "net_minor",
     FileKind.STATEMENT: "amount_minor",
+    FileKind.GENERAL_LEDGER: "closing_minor",
     FileKind.INDUSTRY: "amount_minor",
     FileKind.REPUTATION: None,
 }

@@ -11,6 +11,7 @@ from simulator.book import Book, Order
 from simulator.bureau import bureau_rows
 from simulator.channel_fee import channel_fee
 from simulator.file_format import Feed, Row
+from simulator.general_ledger import general_ledger_rows
 from simulator.loans import Claim, Loan
 from simulator.parameters import BANK, BUREAU, CURRENCY, PAYMENT_COMPANY, WorldParameters
 from simulator.state import PlatformState, Withdrawal
@@ -299,7 +300,7 @@ def sender_of(kind: FileKind, platform_id: str) -> str:
         return PAYMENT_COMPANY
     if kind in ADVISORY_KINDS:
         return BUREAU
-    return BANK if kind is FileKind.STATEMENT else platform_id
+    return BANK if kind in (FileKind.STATEMENT, FileKind.GENERAL_LEDGER) else platform_id
 
 
 class Correspondence:
@@ -343,6 +344,7 @@ class Correspondence:
         rows[FileKind.CHANNEL] = [channel_row(order, day) for order in orders if order.order_type in BY_CHANNEL]
         rows[FileKind.CHANNEL] += [refused_row(state.platform_id, *one) for one in self._newly_refused()]
         rows[FileKind.STATEMENT] = statement_rows(state, day, orders)
+        rows[FileKind.GENERAL_LEDGER] = general_ledger_rows(state, day, orders, rows[FileKind.STATEMENT])
         for kind in ADVISORY_KINDS:
             rows[kind] = self._bureau.get((day, kind), [])
         sequence_no = (day - self.opening).days + 1

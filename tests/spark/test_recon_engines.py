@@ -89,6 +89,14 @@ FAULTY = (
     f"""insert into bank_statement_line by name select business_date, {COMMON}, 's.gz' as file_name, i as line_no,
     'ENTRY' as line_type, i as entry_no, amount_minor + case when i % 100 = 0 then 1 else 0 end as amount_minor,
     case when i % 60 = 0 then null else 'S' || i end as bank_ref from truth where i % 20 = 0""",
+    """insert into file_control by name select business_date, 1 as run_id, platform_id, 'BANK' as sender_id, 'gl' as file_kind,
+    'g.gz' as file_name, 'ACCEPTED' as state from (select distinct business_date, platform_id from truth)""",
+    f"""insert into general_ledger_line by name select business_date, {COMMON}, 'g.gz' as file_name, 3 as line_no,
+    '2241' as gl_account_no, 'SUB_ACCOUNTS' as account_kind, 0 as opening_minor,
+    sum(case when movement_type = 'RECHARGE' then 0 else amount_minor end) as debit_minor,
+    sum(case when movement_type = 'WITHDRAW' then 0 else amount_minor end) as credit_minor, 77 as closing_minor
+    from truth group by business_date, platform_id
+    union all select distinct business_date, {COMMON}, 'g.gz', 4, '2011', 'SPECIAL_ACCOUNT', 1, 0, 2, 3 from truth""",
     """insert into quarantine_row by name select business_date, 1 as run_id, platform_id, platform_id as sender_id,
     'loans' as file_kind, 'l.gz' as file_name, i as line_no, 'currency' as column_name, 'unknown word' as reason,
     'x' as raw_text from truth where i % 90 = 17""",

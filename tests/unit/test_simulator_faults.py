@@ -101,6 +101,7 @@ def found_in(world: World, state: PlatformState) -> Found:
     found |= {("B20", day, account) for day, account in unexplained_balances(world, state)}
     found |= orders_wrong(world, state, {key.split("#")[0] for _, _, key in found if "#" in key})
     found |= statement_wrong(world, state) | rows_wrong(world, state) | returns_wrong(world, state)
+    found |= general_ledger_wrong(world, state)
     found |= settlements_wrong(world, state)
     broken = {
         ("B24", feed.business_date, feed.match_key)
@@ -214,6 +215,27 @@ def statement_wrong(world: World, state: PlatformState) -> set[tuple[str, date, 
             elif amount != balance:
                 found.add(("B21", day, "B-1"))
     return found | {("B09" if left == -booked[day, ref] else "B22", day, ref) for (day, ref), left in cash.items() if left != 0}
+
+
+def general_ledger_wrong(world: World, state: PlatformState) -> set[tuple[str, date, str]]:
+    """Sums of sub-accounts that are not the truth's; every other line of the bank's ledger is that of truth and statement."""
+    found, sub_accounts = set(), list(state.book.sub_accounts())
+    before, statements = dict.fromkeys(state.book.roles, 0), files_of(world, state, FileKind.STATEMENT)
+    for day, feed in sorted(files_of(world, state, FileKind.GENERAL_LEDGER).items()):
+        lines = {str(row["account_kind"]): {name: int(row[name] or 0) for name in row if name.endswith("_minor")} for row in feed.rows}
+        closes = state.closes[day].balance
+        for line in lines.values():
+            assert line["opening_minor"] + line["credit_minor"] - line["debit_minor"] == line["closing_minor"]
+        if lines["SUB_ACCOUNTS"]["closing_minor"] != sum(closes[account] for account in sub_accounts):
+            found.add(("B21", day, "GL-1"))
+        else:
+            assert lines["SUB_ACCOUNTS"]["opening_minor"] == sum(before[account] for account in sub_accounts)
+        for kind in ("OWN_FUNDS", "SUSPENSE"):
+            assert lines[kind]["closing_minor"] == closes[f"{state.platform_id}-X-{kind.replace('_', '')}"]
+        closing = statements[day].rows[-1]["amount_minor"]
+        assert lines["SPECIAL_ACCOUNT"]["closing_minor"] == lines["SPECIAL_ACCOUNT"]["core_balance_minor"] == closing
+        before = closes
+    return found
 
 
 def rows_wrong(world: World, state: PlatformState) -> set[tuple[str, date, str]]:
