@@ -127,7 +127,7 @@ def _on_duckdb(connection: duckdb.DuckDBPyConnection, spec: Spec, compared: Sequ
     engine = DuckEngine(connection)
     for pair in compared:
         run_statements(engine, statements(spec, pair))
-    for name in results.TABLES:
+    for name in (*results.TABLES, results.BLOCKS):
         parts = " union all ".join(f"select * from {pair.prefix}{name}" for pair in compared)
         # matches are a cheap projection of what is kept; the rest is small and read several times
         kind = "view" if name == "matches" else "table"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _PARTITIONS = "spark.sql.shuffle.partitions"
+_ROW_INDEX = "_tmp_metadata_row_index"
+"""Column of a Parquet file's row numbers as its reader makes it: `_metadata` would build a struct a row, asked for or not."""
 _ROWS_A_PARTITION = 600_000
 """What a partition's hash map holds beside a heap of 2 GB; a shuffled hash join does not spill."""
 
@@ -93,7 +95,7 @@ def reconcile(
         run_statements(engine, queue)
         on_duckdb = DuckEngine(connection)
         run_statements(on_duckdb, ends)
-        for name in results.TABLES:
+        for name in (*results.TABLES, results.BLOCKS):
             parts = " union all ".join(f"select * from {pair.prefix}{name}" for pair in compared)
             if name != "matches":
                 spark.sql(parts).write.parquet(str(scratch / name))
@@ -124,9 +126,9 @@ def _provide_side(
         engine.provide(plain.CALENDAR, spark.createDataFrame(working_days.table(spec.calendar)))
     raws = [f"raw_{name}_{number}" for number in range(len(paths))]
     for raw, path in zip(raws, paths, strict=True):
-        file = spark.read.parquet(str(path))
+        file = spark.read.schema(spark.read.parquet(str(path)).schema.add(_ROW_INDEX, "long")).parquet(str(path))
         columns = [col(_quoted(given)).alias(word) for given, word in plain.names(source).items()]
-        engine.provide(raw, file.select(*columns, col("_metadata.row_index").alias("line_index")))
+        engine.provide(raw, file.select(*columns, col(_ROW_INDEX).alias("line_index")))
     text = plain.statement(raws, paths, source, spec)
     others = ", ".join(one for one in schema(source).names if one != "record_id")
     named = plain.own_id(source, plain_ids=True)

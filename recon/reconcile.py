@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from recon import explain
+from recon import blocks, explain
 from recon.engine import Statement
 from recon.kinds import KINDS
 from recon.landing import column
@@ -96,8 +96,10 @@ def statements(spec: Spec, pair: Pair) -> list[Statement]:
     scene = scene_of(pair)
     queue = [_records(scene, pair)]
     outcomes: list[tuple[Tier, Outcome]] = []
+    given: list[str] = []
     open_view = f"{pair.prefix}record"
     for number, tier in enumerate(pair.tiers, 1):
+        given.append(open_view)
         outcome = _tier(scene, tier, number, open_view)
         queue += outcome.statements
         outcomes.append((tier, outcome))
@@ -111,6 +113,7 @@ def statements(spec: Spec, pair: Pair) -> list[Statement]:
         _kinds(spec, pair.prefix),
         *explain.statements(spec, scene, pair.prefix, pair.tiers),
         _out_breaks(spec, pair),
+        blocks.statement(scene, pair.name, outcomes, given),
     ]
 
 

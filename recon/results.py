@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import duckdb
 
 TABLES = ("matches", "breaks", "explanations")
+BLOCKS = "blocks"
+"""Only told in the summary: how large the blocks of candidates were."""
 _PLACES = {"left_places", "right_places"}
 # what follows from the other columns is left out: a hash of ten million matches should not cost more than finding them
 _CONTENT = {
@@ -158,7 +160,10 @@ def _pair_summary(connection: duckdb.DuckDBPyConnection, pair: Pair) -> dict[str
             sum(abs(effect_minor))::bigint as size_minor, max(age_working_days) as oldest_working_days
           from breaks where pair = '{pair.name}' group by all order by kind, code, currency"""
     )
-    return {"tiers": tiers, "kinds": kinds, "identity": rows(_identity(pair))}
+    blocks = rows(
+        f"select tier, blocks, largest_records, largest_pairs, processed from {BLOCKS} where pair = '{pair.name}' order by tier"
+    )
+    return {"tiers": tiers, "kinds": kinds, "blocks": blocks, "identity": rows(_identity(pair))}
 
 
 def _identity(pair: Pair) -> str:

@@ -103,11 +103,12 @@ def _joined_sides(scene: Scene, tier: KeyTier, own_ids: list[bool], view: str, n
     keys, places = keys_of(scene, tier.keys), key_names(len(tier.keys))
     hashes = f"""select key_hash from (select side, {_hash(keys)} as key_hash from {view} where {all_given(keys)}) as hashed
       group by side, key_hash having count(*) > 1"""
-    repeated = f"""select distinct {listed(keys)} from (select side, {", ".join(keys)} from {view}
-        where {all_given(keys)} and {_hash(keys)} in ({hashes})) as suspects
-      group by side, {", ".join(keys)} having count(*) > 1"""
+    suspects = f"""select r.* from {view} as r semi join {name}_hashes as h on {_hash([f"r.{key}" for key in keys])} = h.key_hash
+      where {all_given([f"r.{key}" for key in keys])}"""
+    repeated = f"""select distinct {listed(keys)} from (select side, {", ".join(keys)} from {name}_suspects
+      group by side, {", ".join(keys)} having count(*) > 1) as several"""
     many = equal([f"r.{key}" for key in keys], [f"d.{place}" for place in places])
-    records = f"select r.* from {view} as r join {name}_repeated as d on {many}"
+    records = f"select r.* from {name}_suspects as r join {name}_repeated as d on {many}"
     sides, facts = [], []
     for letter, word, has_own in zip("LR", ("left", "right"), own_ids, strict=True):
         known = _known(scene, tier, has_own)
@@ -121,11 +122,13 @@ def _joined_sides(scene: Scene, tier: KeyTier, own_ids: list[bool], view: str, n
         case when right_minor is null then 0 else 1 end as rights, {", ".join(facts)}
       from {sides[0]} as l full join {sides[1]} as r
         on {equal([f"l.{place}" for place in places], [f"r.{place}" for place in places])}"""
-    return (
-        [Statement(f"{name}_repeated", repeated, keep=True), Statement(f"{name}_many", records)],
-        f"""{joined}
-      union all {_grouped(scene, tier, own_ids, f"{name}_many")}""",
-    )
+    queue = [
+        Statement(f"{name}_hashes", hashes, keep=True),
+        Statement(f"{name}_suspects", suspects, keep=True),
+        Statement(f"{name}_repeated", repeated, keep=True),
+        Statement(f"{name}_many", records),
+    ]
+    return queue, f"{joined} union all {_grouped(scene, tier, own_ids, f'{name}_many')}"
 
 
 def _hash(keys: list[str]) -> str:

@@ -84,5 +84,6 @@ def test_parquet_is_landed_alike_by_arrow_by_duckdb_and_by_spark_where_it_lies(s
             found = alone.run(parse_spec(content), files, tmp_path / engine, engine, spark=spark)
             for part in ("tables", "pairs", "sides", "balanced"):
                 assert found[part] == expected[part], (world, engine, part)
+            assert (tmp_path / engine / "breaks.csv").read_bytes() == (tmp_path / "arrow" / "breaks.csv").read_bytes()
         assert {row["kind"] for row in expected["pairs"]["left-right"]["kinds"]} >= {"AMOUNT", "DUPLICATE_RIGHT", "AMBIGUOUS"}
         assert expected["sides"]["right"]["left_out"] > 0 and (expected["sides"]["left"]["quarantined"] == 1) == (world == "odd")

@@ -254,3 +254,17 @@ def test_a_subset_of_twenty_is_found_and_one_of_twenty_one_is_not_searched() -> 
     assert [row["proposal"] for row in found["breaks"]] == [match["group_id"]]
     large = reconciled(*([side] for side in group(21)), tiers=tiers)
     assert large["matches"] == [] and kinds(large) == Counter({"SPLIT_INCOMPLETE": 1})
+
+
+def test_a_block_of_any_size_is_judged_whole_and_said_in_the_summary() -> None:
+    many = [Record(f"N{number}", "", "A", "", 500, date(2026, 8, 3)) for number in range(3000)]
+    found = reconciled([many], [many[:2999]], tiers=[TIERS[1]])
+    assert found["matches"] == [] and kinds(found) == Counter({"AMBIGUOUS": 1})
+    (block,) = found["pairs"]["left-right"]["blocks"]
+    assert block == {
+        "tier": "account",
+        "blocks": 1,
+        "largest_records": 5999,
+        "largest_pairs": 3000 * 2999,
+        "processed": "frames",
+    }
