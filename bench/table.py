@@ -93,7 +93,8 @@ def _bulk(bulk: dict[str, Any]) -> list[str]:
         ("postings per second", f"{bulk['postings_per_second']:,}"),
         ("processor microseconds a posting: service + PostgreSQL", f"{bulk['service_cpu_us']} + {bulk['postgres_cpu_us']}"),
         ("memory of the service, MB", bulk["service_memory_mb"]),
-        ("longest wait for a ledger number while posting, s", f"{bulk['largest_unsealed_window_s']:.2f}"),
+        # figures taken before it was measured do not have it
+        ("longest wait for a ledger number while posting, s", bulk.get("largest_unsealed_window_s", "not measured")),
         ("movements without a ledger number after the last answer", f"{bulk['unsealed_at_the_end']:,}"),
     ]
     title = f"## Orders in bulk, 1,000 a call, {bulk['callers']} callers{_load(bulk)}"
