@@ -11,11 +11,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.calendars import Calendar
 from recon import alone
+from recon.reconcile import pairs
 from recon.spec import parse_spec
 
 FEW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -129,6 +131,18 @@ def test_neither_the_order_of_rows_nor_the_split_into_files_changes_the_content(
     cut = len(shuffled[0]) // 2
     again = reconciled([shuffled[0][:cut], shuffled[0][cut:]], [shuffled[1]])
     assert again["result_sha256"] == plain["result_sha256"]
+
+
+@given(worlds(), st.integers(0, 10**6))
+@FEW
+def test_strong_keys_joined_as_spark_does_give_what_grouping_gives(world: tuple[list[Record], list[Record]], place: int) -> None:
+    # a key many times on both sides: the join must not multiply it
+    left, right = ([*side, *([side[place % len(side)]] * 3 if side else [])] for side in world)
+    grouped = reconciled([left], [right])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alone, "pairs", lambda *given, **known: pairs(*given, **{**known, "by_join": True}))
+        joined = reconciled([left], [right])
+    assert joined["result_sha256"] == grouped["result_sha256"] and joined["pairs"] == grouped["pairs"]
 
 
 @given(worlds())
