@@ -92,7 +92,7 @@ def bank(database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bank
 def test_every_expected_file_of_the_dates_not_published_is_waited_for(bank: Bank) -> None:
     found = bank.probe()
     assert (found["ready"], found["dates"], found["missing_count"]) == (False, [D2.isoformat()], len(DAILY))
-    assert found["missing"][0] == "2026-08-31/BANK/P01.statement.csv.gz: the file did not come"
+    assert found["missing"][0] == "2026-08-31/BANK/P01.gl.csv.gz: the file did not come"
     assert found["deadline"] == "2026-09-01T04:00:00+08:00"
     assert not found["deadline_passed"]
     assert bank.probe(D1) == found | {

@@ -150,7 +150,7 @@ def test_a_bad_row_is_in_quarantine_with_file_line_column_reason_and_text(night:
 def test_every_file_has_one_verdict_and_a_refused_one_lands_nothing(night: Night, landed: StepResult) -> None:
     rows = night.rows(RUN, "file_control")
     verdicts = {(row.business_date, row.file_kind, row.file_name): (row.state, row.reason_code) for row in rows}
-    assert len(rows) == 2 * 11 + 1
+    assert len(rows) == 2 * 12 + 1
     faulty = {key: value for key, value in verdicts.items() if value[0] != "ACCEPTED"}
     assert faulty == {
         (SECOND, "postings", "P91.postings.csv.gz"): ("MISSING", "MISSING"),
@@ -292,7 +292,7 @@ def test_a_night_without_files_goes_on_with_everything_missing(night: Night) -> 
     day = THIRD + timedelta(days=9)
     result = land.run(night.context(EMPTY_RUN, day, day))
     assert (result.rows_in, result.rows_out) == (0, 0)
-    assert result.detail["files"] == {"ACCEPTED": 0, "REFUSED": 0, "MISSING": 11}
+    assert result.detail["files"] == {"ACCEPTED": 0, "REFUSED": 0, "MISSING": 12}
 
 
 def test_platforms_and_payment_companies_come_from_the_registry_as_known_then(database: Any) -> None:

@@ -111,7 +111,7 @@ def good_lines(verdict: Verdict) -> list[int]:
 def test_a_complete_night_is_accepted_with_its_figures(folder: Folder) -> None:
     verdicts = folder.judge()
     assert {verdict.state for verdict in verdicts} == {ACCEPTED}
-    assert len(verdicts) == 11
+    assert len(verdicts) == 12
     orders = folder.orders()
     assert (orders.row_count, orders.control_sum, orders.sequence_no, orders.rows_quarantined) == (2, 1550, 31, 0)
     assert good_lines(orders) == [3, 4]
@@ -119,8 +119,8 @@ def test_a_complete_night_is_accepted_with_its_figures(folder: Folder) -> None:
 
 def test_a_night_without_files_is_all_missing(tmp_path: Path) -> None:
     verdicts = Folder(tmp_path / "empty").judge()
-    assert [verdict.state for verdict in verdicts] == [MISSING] * 11
-    assert verdicts[0].reason == "BANK/P01.statement.csv.gz of 2026-08-31 did not come, nor did the sender's manifest"
+    assert [verdict.state for verdict in verdicts] == [MISSING] * 12
+    assert verdicts[0].reason == "BANK/P01.gl.csv.gz of 2026-08-31 did not come, nor did the sender's manifest"
 
 
 BROKEN: dict[str, tuple[dict[str, object], str, str]] = {
@@ -175,7 +175,7 @@ def test_a_broken_file_is_refused_with_its_reason(folder: Folder, name: str) -> 
     assert (verdict.state, verdict.reason_code) == (REFUSED, code)
     assert sentence in (verdict.reason or "")
     others = [one.state for one in folder.judge() if one.file_name != verdict.file_name]
-    assert others == [ACCEPTED] * 10
+    assert others == [ACCEPTED] * 11
 
 
 BAD_ROWS = {
@@ -297,7 +297,7 @@ def test_files_nobody_expects_stay_out_and_disturb_nobody(folder: Folder) -> Non
     strange = {f"{one.sender_id}/{one.file_name}": one for one in verdicts if one.state != ACCEPTED}
     assert {one.reason_code for one in strange.values()} == {"UNEXPECTED"}
     assert len(strange) == 4
-    assert sum(one.state == ACCEPTED for one in verdicts) == 11
+    assert sum(one.state == ACCEPTED for one in verdicts) == 12
 
 
 def test_a_copy_under_the_name_of_a_file_nobody_expects_is_unexpected_and_no_duplicate(folder: Folder) -> None:

@@ -222,9 +222,8 @@ def general_ledger_wrong(world: World, state: PlatformState) -> set[tuple[str, d
     found, sub_accounts = set(), list(state.book.sub_accounts())
     before, statements = dict.fromkeys(state.book.roles, 0), files_of(world, state, FileKind.STATEMENT)
     for day, feed in sorted(files_of(world, state, FileKind.GENERAL_LEDGER).items()):
-        lines = {
-            str(row["account_kind"]): {name: int(row[name] or 0) for name in row if name.endswith("_minor")} for row in feed.rows
-        }
+        amounts = [{name: int(row[name] or 0) for name in row if name.endswith("_minor")} for row in feed.rows]
+        lines = {str(row["account_kind"]): line for row, line in zip(feed.rows, amounts, strict=True)}
         closes = state.closes[day].balance
         for line in lines.values():
             assert line["opening_minor"] + line["credit_minor"] - line["debit_minor"] == line["closing_minor"]
