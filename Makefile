@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
+# A night and its tests start hundreds of Python processes: where this is set, each compiles pandas and PySpark anew, two seconds of CPU.
+unexport PYTHONDONTWRITEBYTECODE
+
 PY    ?= python3
 UV    := .uv/bin/uv
 BIN   := .venv/bin

@@ -44,10 +44,11 @@ def _recon_alone(figures: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for size in figures["sizes"]:
-        hand, spec, spark = size["by_hand"], size["duckdb"], size["spark"]
+        hand, spec, spark = size["by_hand"], size["duckdb"], size.get("spark")
+        on_spark = f"{spark['cpu_s']}, {spark['memory_gb']} | {size['spark_to_hand_cpu']}" if spark else "not run | "
         lines.append(
             f"| {size['rows_a_side']:,} | {hand['cpu_s']}, {hand['memory_gb']} | {spec['cpu_s']}, {spec['memory_gb']} "
-            f"| {size['duckdb_to_hand_cpu']} | {spark['cpu_s']}, {spark['memory_gb']} | {size['spark_to_hand_cpu']} |"
+            f"| {size['duckdb_to_hand_cpu']} | {on_spark} |"
         )
     up = [(size["rows_a_side"], size["spark_session_up"]) for size in figures["sizes"] if "spark_session_up" in size]
     lines += [
