@@ -21,13 +21,13 @@ _SHA = (
 )
 
 
-def contract(table: str, source: str, run_id: int) -> Statement:
+def contract(table: str, source: str, run_id: int, *, keep: bool = False) -> Statement:
     """View `out_TABLE`: exactly the columns of a lake table, each cast to its declared type."""
     columns = ", ".join(
         f"cast({run_id} as bigint) as run_id" if name == "run_id" else f"cast({name} as {kind}) as {name}"
         for name, kind in (part.strip().split(" ") for part in TABLES[table].ddl.split(","))
     )
-    return Statement(f"out_{table}", f"select {columns} from ({source}) o")
+    return Statement(f"out_{table}", f"select {columns} from ({source}) o", keep)
 
 
 def break_rule_view(rules: RuleSet) -> Statement:
@@ -151,13 +151,23 @@ def _record_items() -> str:
         where u.item_id is null"""
 
 
-def _control_items(view: str) -> str:
+def control_items() -> Statement:
+    """View `control_item`: the items of the controls of balances, amounts held, positions and equations."""
+    columns = (
+        "recon_id, platform_id, currency, match_key, business_date, account_no, residual_minor, code, rule_version, explanation, "
+        "opened_on"
+    )
+    views = ("account_item", "held_item", "position_item", "equation_item")
+    return Statement("control_item", " union all ".join(f"select {columns} from {view}" for view in views), keep=True)
+
+
+def _control_items() -> str:
     return f"""
         select a.platform_id, a.business_date, {_SHA.format(a="a")} as item_id, a.recon_id, a.code, a.code as opened_code,
           a.match_key, a.account_no, a.currency, abs(a.residual_minor) as amount_minor, a.opened_on,
           a.opened_on as account_date, a.rule_version, a.explanation, cast(null as string) as nearest_candidate,
           '{{"balance":["' || a.match_key || '"]}}' as evidence, '' as kind, -1 as after_working_days
-        from {view} a"""
+        from control_item a"""
 
 
 def _file_items(version: str) -> str:
@@ -205,10 +215,7 @@ def open_item(rules: RuleSet, run_id: int) -> Statement:
     every = " union all ".join(
         (
             _record_items(),
-            _control_items("account_item"),
-            _control_items("held_item"),
-            _control_items("position_item"),
-            _control_items("equation_item"),
+            _control_items(),
             _file_items(rules.control_versions["R9"]),
             _row_items(rules.control_versions["R9"]),
         )
@@ -222,7 +229,7 @@ def open_item(rules: RuleSet, run_id: int) -> Statement:
         join calendar_day then_day on then_day.business_date = e.account_date
         where now_day.working_ordinal - then_day.working_ordinal > e.after_working_days"""
     aged = f"select a.*, {escalated('a.default_severity', 'a.age_working_days')} as severity from ({source}) a"
-    return contract("open_item", aged, run_id)
+    return contract("open_item", aged, run_id, keep=True)
 
 
 def open_item_effect(run_id: int) -> Statement:
@@ -290,13 +297,7 @@ def recon_carry(run_id: int) -> Statement:
         left join matched_here w on w.recon_id = i.recon_id and w.platform_id = i.platform_id
           and w.currency = i.currency and w.match_key = i.match_key
         union all
-        select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from account_item
-        union all
-        select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from held_item
-        union all
-        select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from position_item
-        union all
-        select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from equation_item
+        select platform_id, business_date, recon_id, match_key, currency, opened_on, {balance_state} from control_item
         union all
         select d.platform_id, d.business_date, '{GAP_RULE}', '{GAP_KEY}' || cast(g.gap_on as string), '', g.gap_on, '{{}}'
         from complete_date d join gap_date g on g.platform_id = d.platform_id and g.gap_on < d.business_date

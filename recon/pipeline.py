@@ -109,6 +109,7 @@ def statements(rules: RuleSet, scope: Scope) -> list[Statement]:
         balances.equation_terms(),
         balances.residuals(),
         *outputs.equation_imbalances(rules),
+        outputs.control_items(),
         outputs.open_item(rules, run_id),
         outputs.open_item_effect(run_id),
         outputs.match_group(rules, run_id),

@@ -179,6 +179,7 @@ def item_days() -> Statement:
         join complete_date d on d.platform_id = i.platform_id and d.business_date >= i.event_date
           and (i.next_event_date is null or d.business_date < i.next_event_date)
         where i.outcome <> 'MATCHED'""",
+        keep=True,
     )
 
 
