@@ -354,7 +354,12 @@ def items_of_the_night(bank: Bank, prefix: str, first: date, recon_id: str) -> s
     effects: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
     for *item, book, account, effect in rows:
         effects.setdefault(tuple(item), []).extend([(book, account, effect)] if book else [])
-    return {(*item, tuple(sorted(found))) for item, found in effects.items()}
+    return {(key, _by_key(code, found), *rest, tuple(sorted(found))) for (key, code, *rest), found in effects.items()}
+
+
+def _by_key(code: str, effects: list[tuple[Any, ...]]) -> str:
+    """The code without a look at other keys: of several records that fit each other the live run says which side lacks."""
+    return {"V": "B01", "B": "B02"}[effects[0][0]] if code == "B28" else code
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:

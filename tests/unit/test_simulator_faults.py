@@ -99,7 +99,7 @@ def found_in(world: World, state: PlatformState) -> Found:
     found = second_looks(found, postings, movements)
     found |= compare_keyed(channel, recharges, ("B12", "B11", "B10", "B06", "B07", "B04"))
     found |= {("B20", day, account) for day, account in unexplained_balances(world, state)}
-    found |= orders_wrong(world, state, {key.split("#")[0] for _, _, key in found if "#" in key})
+    found |= orders_wrong(world, state, {key.rpartition("#")[0] for _, _, key in found if "#" in key})
     found |= statement_wrong(world, state) | rows_wrong(world, state) | returns_wrong(world, state)
     found |= general_ledger_wrong(world, state)
     found |= settlements_wrong(world, state)
