@@ -132,7 +132,9 @@ def test_a_released_bundle_is_an_event_and_an_unsigned_one_is_refused(api: Any, 
 
 def test_settled_deliveries_go_in_time_and_waiting_or_dead_ones_never(api: Any, stub: HttpStub, database: Any, port: int) -> None:
     stub.faults.append("400")
-    _tell(api, "A", "A", "B")
+    _tell(api, "A")
+    _wait(lambda: bool(api.rows("SELECT FROM outside.delivery WHERE state = 'DEAD'")))
+    _tell(api, "A", "B")
     _wait(lambda: len(stub.heard) == 2 and bool(api.rows("SELECT FROM outside.delivery WHERE state = 'DELIVERED'")))
     policy = Policy("settled_deliveries", "", "", 90)
     assert "settled_deliveries" in {one.name for one in policies()}
