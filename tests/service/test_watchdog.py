@@ -78,7 +78,7 @@ def test_yesterday_is_due_from_the_deadline_on_and_the_day_before_until_then(ban
     found = look(bank.settings)
     assert found.seen is not None
     assert [(one.platform_id, one.since, one.dates) for one in found.seen.late] == [("P02", D2, 1)]
-    assert found.seen.files_missing == 8 + 1
+    assert found.seen.files_missing == 9 + 1
     publish(bank, "P02", D2, "INCOMPLETE")
     found = look(bank.settings)
     assert (found.state, found.reason) == ("fine", f"every platform is published up to {D2}; incomplete: P02")
@@ -197,7 +197,7 @@ def test_the_service_answers_for_machines_and_keeps_what_changed(bank: Any, star
         f'fundwatch_published_business_date_seconds{{platform="P01"}} {int(datetime(2026, 8, 30, tzinfo=UTC).timestamp())}\n'
         in text
     )
-    assert "fundwatch_files_missing 18\n" in text
+    assert "fundwatch_files_missing 20\n" in text
     assert dog.get("/nowhere")[0] == 404
     for platform_id in ("P01", "P02"):
         publish(bank, platform_id, D2)
