@@ -47,6 +47,8 @@ class Settings:
     clock: str = "system"
     spark_master: str = "local[2]"
     spark_memory: str = "2g"
+    # what compares the books of a night: "spark", "duckdb", or "auto": DuckDB for a night of few records on one machine
+    recon_engine: str = "auto"
     # PEM files of the bank's own key for reports, instead of the one the installation makes itself
     signing_key: Path | None = None
     signing_certificate: Path | None = None
@@ -239,6 +241,7 @@ def load() -> Settings:
         clock=value("clock", "system"),
         spark_master=value("spark_master", "local[2]"),
         spark_memory=value("spark_memory", "2g"),
+        recon_engine=_one_of("recon_engine", value("recon_engine", "auto"), ("auto", "spark", "duckdb")),
         signing_key=Path(given).resolve() if (given := value("signing_key", "")) else None,
         signing_certificate=Path(given).resolve() if (given := value("signing_certificate", "")) else None,
         page_origin=value("page_origin", "").rstrip("/"),

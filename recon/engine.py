@@ -19,11 +19,17 @@ _PROPAGATION = "spark.sql.constraintPropagation.enabled"
 
 @dataclass(frozen=True)
 class Statement:
-    """A named SELECT over the views before it; `keep` = several statements read it, so compute it once."""
+    """A named SELECT over the views before it.
+
+    `keep`: several statements read it, so compute it once. Where Spark and DuckDB share a queue (`recon.on_spark`), one that is
+    `on_driver` runs on DuckDB, and one that `narrows` gives the number of records that are left to be looked at.
+    """
 
     name: str
     sql: str
     keep: bool = False
+    on_driver: bool = False
+    narrows: bool = False
 
 
 class Engine(Protocol):

@@ -1,5 +1,5 @@
 """The reconciliation's statements on a Spark session: it reads plain files where they are and the staged records of others as
-Parquet; what it finds comes back as Parquet."""
+Parquet, and joins and judges them; what is left when that is done is DuckDB's (decision 0021)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon import plain, results, working_days
-from recon.engine import DuckEngine, SparkEngine, run_statements
+from recon.engine import BROADCAST_ROWS_MAX, DuckEngine, SparkEngine, Statement
 from recon.landing import schema
 from recon.reconcile import Pair, statements
 from recon.spec import SourceSpec, Spec
@@ -18,14 +18,18 @@ from recon.working_days import EVERY_DAY
 
 if TYPE_CHECKING:
     import duckdb
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 _PARTITIONS = "spark.sql.shuffle.partitions"
 _ROW_INDEX = "_tmp_metadata_row_index"
 """Column of a Parquet file's row numbers as its reader makes it: `_metadata` would build a struct a row, asked for or not."""
+LEFT_ROWS_MAX = 2_000_000
+"""Records up to which what is left after a tier is no longer worth a cluster's work."""
 _ROWS_A_PARTITION = 600_000
 """What a partition's hash map holds beside a heap of 2 GB; a shuffled hash join does not spill."""
 
+_PLAINLY = {"compression": "none", "parquet.enable.dictionary": "false"}
+_WORD = re.compile(r"\w+")
 _CONF = {
     "spark.master": "local[*]",
     "spark.ui.enabled": "false",
@@ -54,23 +58,66 @@ class Inputs:
     in_place: Mapping[str, Sequence[Path]]
 
 
-class _FilingEngine(SparkEngine):
-    """A Spark session whose matches are left as Parquet files of their parts, for DuckDB to put together and write."""
+class _SharedQueue:
+    """Spark and DuckDB over one queue: what grows with the sides runs on Spark, what is left of them on DuckDB.
 
-    def __init__(self, spark: SparkSession, connection: duckdb.DuckDBPyConnection, scratch: Path, filed: set[str]) -> None:
-        super().__init__(spark)
-        self._connection, self._scratch, self._filed = connection, scratch, filed
+    Every kept statement is seen by both: Spark leaves its rows as Parquet files, DuckDB's are handed on as such.
+    """
 
-    def keep(self, name: str, frame: DataFrame) -> DataFrame:
-        """Compute a frame once: what matches are made of as a file, everything else as ever."""
-        if name not in self._filed:
-            return super().keep(name, frame)
-        place = self._scratch / name
-        frame.write.parquet(str(place))
-        self._connection.execute(f"create or replace temp view {name} as from read_parquet('{place}/*.parquet')")
-        kept = self.session.read.parquet(str(place))
-        self.provide(name, kept)
-        return kept
+    def __init__(self, spark: SparkSession, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+        self._spark, self._duck = SparkEngine(spark), DuckEngine(connection)
+        self._connection, self._scratch = connection, scratch
+        self._only_here: set[str] = set()
+
+    @property
+    def spark(self) -> SparkEngine:
+        """The part that runs on Spark."""
+        return self._spark
+
+    def run(self, queue: Sequence[Statement]) -> None:
+        """Define the statements of one pair of sides: on Spark until little is left, then on DuckDB."""
+        is_narrow = False
+        for statement in queue:
+            if is_narrow or statement.on_driver:
+                self._duck.define(statement)
+                self._only_here.add(statement.name)
+            elif statement.keep:
+                self._file(statement)
+            else:
+                self._hand_on(statement.sql)
+                self._spark.define(statement)
+                self._duck.define(statement)
+            if statement.narrows and self._number(f"select records from {statement.name}") <= LEFT_ROWS_MAX:
+                is_narrow = True
+
+    def _file(self, statement: Statement) -> None:
+        """What Spark computes, as Parquet files that both read; plainly written, since they do not live long."""
+        self._hand_on(statement.sql)
+        place = self._scratch / statement.name
+        self._spark.session.sql(statement.sql).write.options(**_PLAINLY).parquet(str(place))
+        self._connection.execute(f"create or replace temp view {statement.name} as from read_parquet('{place}/*.parquet')")
+        self._provide(statement.name, place)
+
+    def _hand_on(self, sql: str) -> None:
+        """Give Spark what a statement reads and only DuckDB has."""
+        for name in sorted(self._only_here.intersection(_WORD.findall(sql))):
+            place = self._scratch / f"{name}.parquet"
+            self._connection.execute(f"copy {name} to '{place}' (format parquet)")
+            self._provide(name, place)
+            self._only_here.remove(name)
+
+    def _provide(self, name: str, place: Path) -> None:
+        frame = self._spark.session.read.parquet(str(place))
+        rows = self._number(f"select count(*) from {name}")
+        self._spark.provide(name, frame.hint("broadcast") if rows <= BROADCAST_ROWS_MAX else frame)
+
+    def _number(self, sql: str) -> int:
+        found = self._connection.execute(sql).fetchone()
+        return int(found[0]) if found else 0
+
+    def close(self) -> None:
+        """Let go of Spark's views; the results are views of the connection."""
+        self._spark.close()
 
 
 def reconcile(
@@ -84,26 +131,20 @@ def reconcile(
     """Run the statements of every pair on Spark; the results are views of the connection, as DuckDB would have made them."""
     own = spark is None
     spark = spark or session()
-    queue = [statement for pair in compared for statement in statements(spec, pair)]
-    ends = [one for one in queue if one.name.endswith(("_match", "_matches"))]
-    filed = {one.name for one in queue if one.keep} & {word for end in ends for word in re.findall(r"\w+", end.sql)}
-    engine = _FilingEngine(spark, connection, scratch, filed)
+    shared = _SharedQueue(spark, connection, scratch)
     partitions = str(spark.conf.get(_PARTITIONS))
     try:
-        rows = [_provide_side(engine, connection, name, inputs, spec, scratch) for name in inputs.sources]
+        rows = [_provide_side(shared.spark, connection, name, inputs, spec, scratch) for name in inputs.sources]
         spark.conf.set(_PARTITIONS, str(max(int(partitions), -(-max(rows) // _ROWS_A_PARTITION))))
-        run_statements(engine, queue)
-        on_duckdb = DuckEngine(connection)
-        run_statements(on_duckdb, ends)
+        for pair in compared:
+            shared.run(statements(spec, pair))
         for name in (*results.TABLES, results.BLOCKS):
             parts = " union all ".join(f"select * from {pair.prefix}{name}" for pair in compared)
-            if name != "matches":
-                spark.sql(parts).write.parquet(str(scratch / name))
-                parts = f"from read_parquet('{scratch / name}/*.parquet')"
-            connection.execute(f"create or replace temp view {name} as {parts}")
+            kind = "view" if name == "matches" else "table"
+            connection.execute(f"create or replace temp {kind} {name} as {parts}")
     finally:
         spark.conf.set(_PARTITIONS, partitions)
-        engine.close()
+        shared.close()
         if own:
             spark.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lake import calendars, channel_fees, store
@@ -12,6 +13,7 @@ from recon.engine import SparkEngine, run_statements
 from recon.outputs import WRITTEN
 from recon.pipeline import INPUTS, Scope, statements
 from recon.rules import RuleSet, load_rules
+from spark_jobs import few_records
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -24,20 +26,34 @@ def run(context: StepContext) -> StepResult:
     """Reconcile every date of the run in one pass and write the tables of `recon.outputs.WRITTEN`.
 
     Reads what this run landed and extracted, the carried items of each platform's last complete date, and the matches
-    remembered. Detail: open items by code, complete platform-dates.
+    remembered. Detail: the engine, rows of the frames that were kept, open items by code.
     """
+    earlier = store.published_before(context, "recon_carry", context.run.first_date)
     rules = load_rules()
+    before = {
+        "carried": last_carried(earlier),
+        "match_history": remembered_matches(context, rules),
+        "channel_history": earlier_channel_orders(context),
+    }
+    if (files := few_records.chosen(context)) is not None:
+        found = few_records.run(context, rules, files, before, partial(scope, context))
+    else:
+        found = _on_spark(context, rules, before)
+    return StepResult(found.rows_in, found.rows_out, found.tables, {**found.detail, **by_code(context)})
+
+
+def _on_spark(context: StepContext, rules: RuleSet, before: dict[str, DataFrame]) -> StepResult:
     engine = SparkEngine(context.spark)
     try:
         for name in INPUTS:
             engine.provide(name, store.of_run(context, name))
-        earlier = store.published_before(context, "recon_carry", context.run.first_date)
-        carried = engine.keep("carried", last_carried(earlier))
-        engine.provide("match_history", remembered_matches(context, rules))
-        engine.provide("channel_history", earlier_channel_orders(context))
+        carried = engine.keep("carried", before["carried"])
+        engine.provide("match_history", before["match_history"])
+        engine.provide("channel_history", before["channel_history"])
         run_statements(engine, statements(rules, scope(context, oldest(carried))))
         tables = store.write_all(context, {name: engine.frame(f"out_{name}").select(*TABLES[name].columns) for name in WRITTEN})
-        return StepResult(records_read(engine), sum(tables.values()), tables, {"rows": dict(engine.rows), **by_code(context)})
+        detail = {"engine": "spark", "rows": dict(engine.rows)}
+        return StepResult(records_read(engine), sum(tables.values()), tables, detail)
     finally:
         engine.close()
 

@@ -43,10 +43,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Facts:
-    """What landing saw of all records: no id needed an escape; the one currency, if there is only one."""
+    """What landing saw of all records: no id needed an escape; the one currency, if there is only one; each has its key."""
 
     plain_ids: bool = False
     currency: str | None = None
+    is_named: bool = False
 
 
 NOTHING_KNOWN = Facts()

@@ -20,6 +20,8 @@ from recon.tiers.scene import (
 )
 
 _MATCH = 0
+_ODD = f"k.outcome <> {_MATCH} or k.left_minor <> k.right_minor"
+"""Condition that the records of a judged key have to be read again."""
 _REPEATED = (
     ("lefts > 1 and rights > 1", "AMBIGUOUS"),
     ("lefts > 1", "DUPLICATE_LEFT"),
@@ -41,21 +43,25 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
         f"{word}_id" if has_own else _joined(places) if scene.facts.plain_ids else f"replace({_joined(places)}, ';', '%3B')"
         for word, has_own in zip(("left", "right"), own_ids, strict=True)
     )
-    grouped = _grouped(scene, tier, own_ids, open_view)
+    grouped, odd = _grouped(scene, tier, own_ids, open_view), f"{name}_judged"
     queue: list[Statement] = []
+    narrowing: list[Statement] = []
     if scene.by_join:
         queue, grouped = _joined_sides(scene, tier, own_ids, open_view, name)
+        odd = f"{name}_odd"
+        narrowing = _narrowed(scene, tier, number, open_view, name)
     facts = ", ".join(f"{word}_{fact}" for word in ("left", "right") for fact in _known(scene, tier, own_ids[word == "right"]))
     kinds, outcome = _outcome(scene, tier)
     judged = f"select {', '.join(places)}, {facts}, {outcome} as outcome from ({grouped}) as grouped"
     words = " ".join(f"when {number} then '{kind}'" for number, kind in enumerate(kinds))
     rest = f"""select r.*, case k.outcome {words} end as kind, {reference([f"k.{place}" for place in places])} as group_ref
-      from {open_view} as r join {name}_judged as k on {equal(keys_of(scene, tier.keys, "r"), [f"k.{place}" for place in places])}
-      where k.outcome <> {_MATCH} or k.left_minor <> k.right_minor"""
+      from {open_view} as r join {odd} as k on {equal(keys_of(scene, tier.keys, "r"), [f"k.{place}" for place in places])}
+      where {_ODD}"""
     if not all(own_ids):
         rest = _numbered(scene, rest)
-    left_open = f"""select {", ".join(scene.columns())} from {name}_rest where kind = 'OPEN'
-      union all select {", ".join(scene.columns())} from {open_view} where not ({all_given(keys)})"""
+    left_open = f"select {', '.join(scene.columns())} from {name}_rest where kind = 'OPEN'"
+    if not _is_named(scene, number):
+        left_open += f" union all select {', '.join(scene.columns())} from {open_view} where not ({all_given(keys)})"
     broken = f"""select {", ".join(scene.columns())}, group_ref, case when kind = 'MATCH' then 'ROUNDING' else kind end as kind,
       {number} as tier_no from {name}_rest where kind <> 'OPEN'"""
     confirmed = match(
@@ -76,6 +82,7 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
         [
             *queue,
             Statement(f"{name}_judged", judged, keep=True),
+            *narrowing,
             Statement(f"{name}_rest", rest, keep=True),
             Statement(f"{name}_open", left_open, keep=True),
             Statement(f"{name}_broken", broken),
@@ -98,11 +105,12 @@ def _grouped(scene: Scene, tier: KeyTier, own_ids: list[bool], view: str) -> str
 def _joined_sides(scene: Scene, tier: KeyTier, own_ids: list[bool], view: str, name: str) -> tuple[list[Statement], str]:
     """The same by a join of the keys that do not repeat, which Spark does in half the time of a group by text.
 
-    Repeated keys are found by hashes (numbers are cheap to shuffle) and grouped, so that no key of many records is multiplied.
+    Repeated keys are found first, by hashes and where counting is cheap, and grouped, so that no key of many records is
+    multiplied.
     """
     keys, places = keys_of(scene, tier.keys), key_names(len(tier.keys))
     hashes = f"""select key_hash from (select side, {_hash(keys)} as key_hash from {view} where {all_given(keys)}) as hashed
-      group by side, key_hash having count(*) > 1"""
+      group by key_hash having count(case when side = 'L' then 1 end) > 1 or count(case when side = 'R' then 1 end) > 1"""
     suspects = f"""select r.* from {view} as r semi join {name}_hashes as h on {_hash([f"r.{key}" for key in keys])} = h.key_hash
       where {all_given([f"r.{key}" for key in keys])}"""
     repeated = f"""select distinct {listed(keys)} from (select side, {", ".join(keys)} from {name}_suspects
@@ -123,12 +131,29 @@ def _joined_sides(scene: Scene, tier: KeyTier, own_ids: list[bool], view: str, n
       from {sides[0]} as l full join {sides[1]} as r
         on {equal([f"l.{place}" for place in places], [f"r.{place}" for place in places])}"""
     queue = [
-        Statement(f"{name}_hashes", hashes, keep=True),
-        Statement(f"{name}_suspects", suspects, keep=True),
-        Statement(f"{name}_repeated", repeated, keep=True),
-        Statement(f"{name}_many", records),
+        Statement(f"{name}_hashes", hashes, keep=True, on_driver=True),
+        Statement(f"{name}_suspects", suspects, keep=True, on_driver=True),
+        Statement(f"{name}_repeated", repeated, keep=True, on_driver=True),
+        Statement(f"{name}_many", records, keep=True, on_driver=True),
     ]
     return queue, f"{joined} union all {_grouped(scene, tier, own_ids, f'{name}_many')}"
+
+
+def _is_named(scene: Scene, number: int) -> bool:
+    """Whether every record has its key: landing saw to it for the first tier."""
+    return number == 1 and scene.facts.is_named
+
+
+def _narrowed(scene: Scene, tier: KeyTier, number: int, view: str, name: str) -> list[Statement]:
+    """The keys whose records are read again, and how many keys and keyless records are left."""
+    left = f"select cast(count(*) as bigint) as records from {name}_odd"
+    if not _is_named(scene, number):
+        keyless = f"select count(*) as records from {view} where not ({all_given(keys_of(scene, tier.keys))})"
+        left = f"select cast(sum(records) as bigint) as records from ({left} union all {keyless}) as parts"
+    return [
+        Statement(f"{name}_odd", f"select k.* from {name}_judged as k where {_ODD}", keep=True, on_driver=True),
+        Statement(f"{name}_left", left, keep=True, on_driver=True, narrows=True),
+    ]
 
 
 def _hash(keys: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, date
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,12 @@ from ingest.landing import Registry
 from lake import store
 from lake.steps import Run, StepContext
 from lake.tables import TABLES
+from recon.outputs import WRITTEN
 from simulator.answer_key import Finding, compare, expected_findings
 from simulator.channel_fee import terms_of
 from simulator.parameters import BANK, WorldParameters
 from simulator.world import World, make_world, write_world
-from spark_jobs import land, reconcile
+from spark_jobs import few_records, land, reconcile
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -49,11 +50,13 @@ def reconciled(
         landing_dir = property(lambda _: folder / "world" / "landing")  # type: ignore[assignment]
         quarantine_dir = property(lambda _: folder / "quarantine")  # type: ignore[assignment]
 
-    settings = Elsewhere(**{one.name: getattr(test_settings, one.name) for one in fields(test_settings)})
+    given = {one.name: getattr(test_settings, one.name) for one in fields(test_settings)}
+    settings = Elsewhere(**given | {"recon_engine": "spark"})
     run = Run(RUN, PARAMETERS.opening_date, PARAMETERS.end, None, None, 0)
     context = StepContext(run, settings, spark)
     store.ensure_tables(spark)
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FUNDWATCH_LAKE", raising=False)
         patch.setattr(land, "registry", lambda _: registry_of(world))
         patch.setattr(store, "winners_before", lambda *_: [])
         patch.setattr(reconcile.channel_fees, "of_run", lambda *_: tuple(map(terms_of, PARAMETERS.platform_ids)))
@@ -63,7 +66,7 @@ def reconciled(
             values = [tuple(row.get(name) for name in columns) for row in map(of_run, rows)]
             frame = spark.createDataFrame(values, TABLES[table].ddl)
             store.write(context, table, frame)
-        reconcile.run(context)
+        assert reconcile.run(context).detail["engine"] == "spark"
         yield context
 
 
@@ -89,6 +92,40 @@ def test_every_planted_fault_is_found_and_nothing_else(world: World, reconciled:
     assert (score["missed"], score["extra"]) == ([], [])
     assert {code: count["planted"] for code, count in score["codes"].items()} == Counter(item.code for item in world.items)
     assert {item.code for item in world.items} == CODES
+
+
+def test_a_night_of_few_records_reconciled_on_duckdb_has_the_same_content(reconciled: StepContext) -> None:
+    def content() -> dict[str, list[Any]]:
+        return {name: sorted(map(repr, store.of_run(reconciled, name).collect())) for name in WRITTEN}
+
+    on_spark, alone = content(), replace(reconciled, settings=replace(reconciled.settings, recon_engine="auto"))
+    assert all(on_spark.values())
+    done = reconcile.run(alone)
+    assert (done.detail["engine"], content()) == ("duckdb", on_spark)
+    assert done.rows_in > 0 and done.tables == {name: len(rows) for name, rows in on_spark.items()}
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [{"recon_engine": "spark"}, {"spark_master": "yarn"}],
+    ids=["Spark was asked for", "Spark is elsewhere"],
+)
+def test_duckdb_is_not_chosen(reconciled: StepContext, otherwise: dict[str, Any]) -> None:
+    settings = replace(reconciled.settings, **{"recon_engine": "auto", **otherwise})
+    assert few_records.chosen(replace(reconciled, settings=settings)) is None
+
+
+def test_a_night_of_many_records_or_a_lake_elsewhere_is_reconciled_on_spark(
+    reconciled: StepContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = replace(reconciled, settings=replace(reconciled.settings, recon_engine="auto"))
+    files = few_records.chosen(alone)
+    assert files is not None
+    monkeypatch.setattr(few_records, "ROWS_MAX", sum(file.rows for file in files) - 1)
+    assert few_records.chosen(alone) is None
+    monkeypatch.undo()
+    monkeypatch.setenv("FUNDWATCH_LAKE", "s3a://bank/lake")
+    assert few_records.chosen(alone) is None
 
 
 def test_timing_items_are_gone_on_the_date_that_cures_them(world: World, reconciled: StepContext) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pytest
 
-from recon import alone
+from recon import alone, on_spark
 from recon.spec import parse_spec, read_spec
 
 if TYPE_CHECKING:
@@ -20,16 +21,20 @@ if TYPE_CHECKING:
 GOLDEN = Path(__file__).parents[1] / "golden" / "recon"
 
 
-def test_spark_and_duckdb_give_the_same_content(spark: SparkSession, tmp_path: Path) -> None:
+@pytest.mark.parametrize("left_rows_max", [-1, on_spark.LEFT_ROWS_MAX], ids=["all on Spark", "what is left on DuckDB"])
+def test_spark_and_duckdb_give_the_same_content(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_rows_max: int
+) -> None:
+    monkeypatch.setattr(on_spark, "LEFT_ROWS_MAX", left_rows_max)
     kinds = set()
     for world in ("bank", "payouts"):
         spec = read_spec(GOLDEN / world / "spec.yaml")
         kinds |= {tier.kind for tier in [*spec.tiers, *spec.third_tiers]}
         files = {side: [path] for side in ("left", "right") for path in [GOLDEN / world / f"{side}.csv"]}
         on_duckdb = alone.run(spec, files, tmp_path / world / "duckdb", key=GOLDEN / world / "key.csv")
-        on_spark = alone.run(spec, files, tmp_path / world / "spark", "spark", key=GOLDEN / world / "key.csv", spark=spark)
-        assert on_spark["tables"] == on_duckdb["tables"], world
-        assert on_spark["quality"] == on_duckdb["quality"] and on_spark["pairs"] == on_duckdb["pairs"]
+        by_spark = alone.run(spec, files, tmp_path / world / "spark", "spark", key=GOLDEN / world / "key.csv", spark=spark)
+        assert by_spark["tables"] == on_duckdb["tables"], world
+        assert by_spark["quality"] == on_duckdb["quality"] and by_spark["pairs"] == on_duckdb["pairs"]
     assert kinds == {"key", "business", "group", "subset", "reversal", "score"}
 
 
