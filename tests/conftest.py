@@ -256,14 +256,14 @@ class Night:
         address = json.loads((self.home / "services" / "spark.json").read_text())["address"]
         return f"sc://localhost:{address.rpartition(':')[2]}"
 
-    def unprojected_nights(self, *dates: tuple[str, str]) -> list[dict[str, Any]]:
+    def unprojected_nights(self, *dates: tuple[str, str], **environment: str) -> list[dict[str, Any]]:
         """Nights over ranges of dates up to publish, in one process with one Connect session; the content of each run.
 
         History is left out: these nights are compared, not read by pages.
         """
         done = subprocess.run(
             [sys.executable, "-c", _UNPROJECTED, json.dumps(dates)],
-            env=self.environment | {"FUNDWATCH_SPARK_REMOTE": self.spark_remote},
+            env=self.environment | {"FUNDWATCH_SPARK_REMOTE": self.spark_remote} | environment,
             cwd=PROJECT,
             capture_output=True,
             text=True,

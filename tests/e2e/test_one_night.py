@@ -51,9 +51,20 @@ def of(content: dict[str, Any], business_date: str) -> dict[str, Any]:
     return {table: days[business_date] for table, days in content.items() if business_date in days}
 
 
+def engine_of(night: Any, run_id: int) -> str:
+    """What reconciled a run."""
+    (detail,) = [
+        step["detail"] for step in night.command("run", "show", "--run", str(run_id))["steps"] if step["step"] == "reconcile"
+    ]
+    return str(detail["engine"])
+
+
 # tests/e2e/test_scheduler.py compares two dates one by one with one pass; here one date, planned and compiled as in a bank
-def test_a_date_run_alone_has_the_content_that_it_has_in_one_pass(night: Any, in_one_pass: dict[str, Any]) -> None:
-    (alone,) = night.unprojected_nights((LAST_BUT_ONE, LAST_BUT_ONE))
+def test_a_date_run_alone_on_spark_has_the_content_that_it_has_in_one_pass_on_duckdb(
+    night: Any, in_one_pass: dict[str, Any]
+) -> None:
+    assert engine_of(night, night.command("run", "show")["run_id"]) == "duckdb"
+    (alone,) = night.unprojected_nights((LAST_BUT_ONE, LAST_BUT_ONE), FUNDWATCH_RECON_ENGINE="spark")
     assert {day for days in alone.values() for day in days} == {LAST_BUT_ONE}
     assert of(alone, LAST_BUT_ONE)["open_item"]["rows"] > 0
     assert of(alone, LAST_BUT_ONE) == of(in_one_pass, LAST_BUT_ONE)
