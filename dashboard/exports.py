@@ -37,7 +37,7 @@ SUMMARIES = {
     "overdue_by_bucket": ("bucket", "currency", "count", "amount", "overdue"),
     "score_bands": ("band", "currency", "people", "count", "amount"),
     "balance_equations": ("business_date", "platform_id", "equation", "currency", "residual"),
-    "missing_files": ("business_date", "platform_id", "match_key", "age_working_days", "explanation"),
+    "missing_files": ("business_date", "platform_id", "match_key", "age_working_days", "explanation", "explanation_zh"),
 }
 _MOVEMENT = ("effective_at", "business_date", "movement_type", "counter_account_no", "loan_no", "currency", "amount", "ledger_no")
 _LOAN_DAY = (
@@ -82,6 +82,8 @@ _ITEM_COLUMNS = {
     "borrower_dpd": "number",
     "explanation": "text",
     "suggested_action": "text",
+    "explanation_zh": "text",
+    "suggested_action_zh": "text",
     "rule_version": "text",
 }
 _EQUATION_COLUMNS = {

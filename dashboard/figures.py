@@ -77,11 +77,12 @@ def _items(code: str, where: str) -> Figure:
 _FINDINGS = f"""
     SELECT business_date, run_id, platform_id, item_id, recon_id, code, opened_code, severity, match_key, account_no, currency,
            amount_minor, opened_on, account_date, age_working_days, rule_version, explanation, nearest_candidate,
-           suggested_action, evidence, item_id AS key, {_CODE_ORDER}, NULL::int AS lender_dpd, NULL::int AS borrower_dpd
+           suggested_action, evidence, explanation_zh, suggested_action_zh, item_id AS key, {_CODE_ORDER},
+           NULL::int AS lender_dpd, NULL::int AS borrower_dpd
     FROM {_ITEMS} WHERE currency = %(currency)s AND severity = 'CRITICAL'
     UNION ALL
     SELECT business_date, run_id, platform_id, NULL, NULL, finding, finding, 'CRITICAL', loan_no, NULL, currency,
-           overdue_principal_minor + overdue_interest_minor, NULL, NULL, lender_dpd, NULL, NULL, NULL, NULL, NULL,
+           overdue_principal_minor + overdue_interest_minor, NULL, NULL, lender_dpd, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
            loan_no, 0, lender_dpd, borrower_dpd
     FROM {_LOANS} WHERE currency = %(currency)s AND finding IS NOT NULL"""
 

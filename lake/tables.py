@@ -240,7 +240,8 @@ _ALL = (
         """item_id string, recon_id string, code string, opened_code string, severity string, match_key string,
         account_no string, currency string, amount_minor bigint, opened_on date, account_date date,
         age_working_days int, rule_version string, explanation string, nearest_candidate string,
-        suggested_action string, evidence string, default_severity string""",
+        suggested_action string, evidence string, default_severity string, explanation_zh string,
+        suggested_action_zh string""",
         "item_id",
     ),
     _table(

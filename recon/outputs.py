@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 from lake.completeness import IS_SETTLED, WAITED_FOR
 from lake.tables import TABLES
 from recon.balances import islands
 from recon.engine import Statement
 from recon.records import GAP_DAYS, GAP_KEY, GAP_RULE, KEY, TOTAL_KEY, quoted
 from recon.rules import RuleSet
+from recon.sentences import Sentence, first_of, said
 from recon.severity import escalated
 
 HELD = ":held"
@@ -21,6 +25,9 @@ _SHA = (
 )
 
 
+_UNIT, _UNIT_ZH = "(minor units of {currency})", "({currency} 最小货币单位)"
+
+
 def contract(table: str, source: str, run_id: int, *, keep: bool = False) -> Statement:
     """View `out_TABLE`: exactly the columns of a lake table, each cast to its declared type."""
     columns = ", ".join(
@@ -31,9 +38,12 @@ def contract(table: str, source: str, run_id: int, *, keep: bool = False) -> Sta
 
 
 def break_rule_view(rules: RuleSet) -> Statement:
-    """View `break_rule`: severity and suggested action of each code."""
-    rows = ", ".join(f"({quoted(entry.code)}, '{entry.severity}', {quoted(entry.action)})" for entry in rules.breaks)
-    return Statement("break_rule", f"select * from (values {rows}) as t(code, severity, suggested_action)")
+    """View `break_rule`: severity and suggested action of each code, in both languages."""
+    rows = ", ".join(
+        f"({quoted(entry.code)}, '{entry.severity}', {quoted(entry.action)}, {quoted(entry.action_zh)})" for entry in rules.breaks
+    )
+    columns = "code, severity, suggested_action, suggested_action_zh"
+    return Statement("break_rule", f"select * from (values {rows}) as t({columns})")
 
 
 def _severity(rules: RuleSet) -> str:
@@ -49,18 +59,23 @@ def _severity(rules: RuleSet) -> str:
 def account_imbalances(rules: RuleSet) -> list[Statement]:
     """Views `account_item` (B20) and `held_item` (B26) with their opening dates and sentences."""
     r6 = rules.control_versions["R6"]
+    balance = said(
+        f"R6@{r6} B20: V closes at {{v_minor}}, B at {{b_minor}}; open items explain {{effect_minor}} of the difference, "
+        f"{{residual_minor}} stays unexplained {_UNIT}",
+        f"R6@{r6} B20:V 日终余额为 {{v_minor}},B 为 {{b_minor}};未达账项解释差额中的 {{effect_minor}},"
+        f"尚有 {{residual_minor}} 无法解释{_UNIT_ZH}",
+    )
+    amounts_held = said(
+        f"R6@{r6} B26: V sets {{v_minor}} aside, B {{b_minor}} {_UNIT}",
+        f"R6@{r6} B26:V 冻结 {{v_minor}},B 冻结 {{b_minor}}{_UNIT_ZH}",
+    )
     accounts = f"""
         select 'R6' as recon_id, platform_id, currency, account_no as match_key, business_date, account_no, residual_minor,
-          'B20' as code, '{r6}' as rule_version,
-          'R6@{r6} B20: V closes at ' || cast(v_minor as string) || ', B at ' || cast(b_minor as string)
-            || '; open items explain ' || cast(effect_minor as string) || ' of the difference, '
-            || cast(residual_minor as string) || ' stays unexplained (minor units of ' || currency || ')' as explanation
+          'B20' as code, '{r6}' as rule_version, {balance.columns}
         from account_difference"""
     held = f"""
         select 'R6' as recon_id, platform_id, currency, account_no || '{HELD}' as match_key, business_date, account_no,
-          residual_minor, 'B26' as code, '{r6}' as rule_version,
-          'R6@{r6} B26: V sets ' || cast(v_minor as string) || ' aside, B ' || cast(b_minor as string)
-            || ' (minor units of ' || currency || ')' as explanation
+          residual_minor, 'B26' as code, '{r6}' as rule_version, {amounts_held.columns}
         from held_difference"""
     return [
         Statement("account_imbalance", accounts),
@@ -73,12 +88,21 @@ def account_imbalances(rules: RuleSet) -> list[Statement]:
 def position_imbalances(rules: RuleSet) -> list[Statement]:
     """View `position_item` (B23): claims and loans on which platform and book B differ, with opening dates and sentences."""
     r8 = rules.control_versions["R8"]
+    sentence = first_of(
+        (
+            "kind = 'CLAIM'",
+            said(f"R8@{r8} B23: the platform reports {{said_minor}}", f"R8@{r8} B23:平台报送的待还余额为 {{said_minor}}"),
+        ),
+        otherwise=said(
+            f"R8@{r8} B23: the claims of the loan add up to {{said_minor}}", f"R8@{r8} B23:该借款各债权合计为 {{said_minor}}"
+        ),
+    ) + said(
+        f" outstanding, book B makes it {{is_minor}} {_UNIT}",
+        f",存管账(B)为 {{is_minor}}{_UNIT_ZH}",
+    )
     positions = f"""
         select 'R8' as recon_id, platform_id, currency, match_key, business_date, cast(null as string) as account_no,
-          residual_minor, 'B23' as code, '{r8}' as rule_version,
-          'R8@{r8} B23: ' || case kind when 'CLAIM' then 'the platform reports ' else 'the claims of the loan add up to ' end
-            || cast(said_minor as string) || ' outstanding, book B makes it ' || cast(is_minor as string)
-            || ' (minor units of ' || currency || ')' as explanation
+          residual_minor, 'B23' as code, '{r8}' as rule_version, {sentence.columns}
         from position_difference"""
     return [Statement("position_imbalance", positions), islands("position_item", "position_imbalance")]
 
@@ -86,11 +110,13 @@ def position_imbalances(rules: RuleSet) -> list[Statement]:
 def equation_imbalances(rules: RuleSet) -> list[Statement]:
     """View `equation_item` (B21): equations that do not hold, with their opening dates and sentences."""
     r7 = rules.control_versions["R7"]
+    sentence = said(
+        f"R7@{r7} B21: equation {{equation}} leaves {{residual_minor}} {_UNIT} after all open items",
+        f"R7@{r7} B21:平衡式 {{equation}} 计入全部未达账项后仍差 {{residual_minor}}{_UNIT_ZH}",
+    )
     equations = f"""
         select 'R7' as recon_id, platform_id, currency, equation as match_key, business_date,
-          cast(null as string) as account_no, residual_minor, 'B21' as code, '{r7}' as rule_version,
-          'R7@{r7} B21: equation ' || equation || ' leaves ' || cast(residual_minor as string) || ' (minor units of '
-            || currency || ') after all open items' as explanation
+          cast(null as string) as account_no, residual_minor, 'B21' as code, '{r7}' as rule_version, {sentence.columns}
         from equation_residual where residual_minor <> 0"""
     return [Statement("equation_imbalance", equations), islands("equation_item", "equation_imbalance")]
 
@@ -110,38 +136,87 @@ def item_effects() -> Statement:
     )
 
 
+_ITEM_FIELDS = ("recon_id", "rule_version", "differs", "n_left", "n_right", "left_minor", "right_minor", "weak_minutes", "parts",
+                "window_minutes")  # fmt: skip
+_WORDS_ZH = {"status": "状态", "movement type": "业务类型", "accounts": "账户", "amount": "金额", ", ": "、"}
+_DIFFERS_ZH = "i.differs"
+for _en, _zh in _WORDS_ZH.items():
+    _DIFFERS_ZH = f"replace({_DIFFERS_ZH}, '{_en}', '{_zh}')"
+
+
+def _record_sentence(fields: dict[str, str]) -> Sentence:
+    """What an item about records says: what both books have, then what else there is to know."""
+
+    def one(en: str, zh: str) -> Sentence:
+        return said(en, zh, **fields)
+
+    body = first_of(
+        (
+            "i.n_left > 1 or i.n_right > 1",
+            one(
+                "{left_book} has {n_left} records of {left_minor} in all, {right_book} has {n_right} of {right_minor}"
+                "; a key that repeats is never confirmed",
+                "{left_book} 有 {n_left} 条记录、合计 {left_minor},{right_book} 有 {n_right} 条、合计 {right_minor}"
+                ";主键重复,不予确认",
+            ),
+        ),
+        (
+            "i.n_right = 0",
+            one(
+                "{left_book} has {left}, {right_book} has no record of the key",
+                "{left_book} 有 {left},{right_book} 没有该主键的记录",
+            ),
+        ),
+        (
+            "i.n_left = 0",
+            one(
+                "{right_book} has {right}, {left_book} has no record of the key",
+                "{right_book} 有 {right},{left_book} 没有该主键的记录",
+            ),
+        ),
+        otherwise=one(
+            "{differs} differ: {left_book} has {left}, {right_book} has {right}",
+            "{differs_zh}不符:{left_book} 有 {left},{right_book} 有 {right}",
+        ),
+    )
+    more = (
+        one(
+            "; several records fit each other equally well (same accounts and amount within {weak_minutes} minutes)"
+            ": none is confirmed, all are listed",
+            ";多条记录同样相符({weak_minutes} 分钟内账户与金额相同):均不确认,全部列出",
+        ).when("i.outcome = i.both_repeat and i.n_left + i.n_right = 1"),
+        one(
+            "; it is one of {parts} parts of its order, and rounding by the largest remainder may move a part so far",
+            ";它是所属订单 {parts} 个部分之一,按最大余数法舍入可能使一个部分相差这么多",
+        ).when("i.outcome = i.within_tolerance and i.parts > 1"),
+        one("; the other side was due within {due_days} working days", ";对方记录应在 {due_days} 个工作日内到达").when(
+            "i.n_right = 0 and i.after_working_days >= 0"
+        ),
+        one(
+            "; it lies within {window_minutes} minutes of the cut-off, so the other side may come with the next date",
+            ";它距切日不超过 {window_minutes} 分钟,对方记录可能随下一账务日到达",
+        ).when("i.outcome = i.timing"),
+    )
+    head = one("{recon_id}@{rule_version} {outcome}: ", "{recon_id}@{rule_version} {outcome}:")
+    return reduce(add, (head, body, one(f" {_UNIT}", _UNIT_ZH), *more))
+
+
 def _record_items() -> str:
     one = (
         "i.{k}_kind || case when i.{k}_kind = '' then '' else ' ' end || case when i.{k}_debit || i.{k}_credit = '' then '' "
         "else i.{k}_debit || ' > ' || i.{k}_credit || ' ' end || cast(i.{k}_minor as string)"
     )
     left, right = (one.format(k=side) for side in ("left", "right"))
-    counts = (
-        "i.left_book || ' has ' || cast(i.n_left as string) || ' records of ' || cast(i.left_minor as string) || ' in all, ' "
-        "|| i.right_book || ' has ' || cast(i.n_right as string) || ' of ' || cast(i.right_minor as string)"
-    )
+    places = {name: f"i.{name}" for name in (*_ITEM_FIELDS, "left_book", "right_book", "currency", "outcome")}
+    fields = places | {"left": left, "right": right, "differs_zh": _DIFFERS_ZH, "due_days": "i.after_working_days + 1"}
+    sentence = _record_sentence(fields)
     return f"""
         select i.platform_id, i.business_date, i.item_id, i.recon_id, i.outcome as code, i.opened_code, i.match_key,
           t.account_no, i.currency,
           case when i.n_left = 1 and i.n_right = 1 and i.left_minor = i.right_minor then i.left_minor
             else greatest(abs(i.left_minor - i.right_minor), case when i.left_minor = i.right_minor then i.left_minor else 0 end)
           end as amount_minor,
-          i.opened_on, i.opened_on as account_date, i.rule_version,
-          i.recon_id || '@' || i.rule_version || ' ' || i.outcome || ': ' || case
-            when i.n_left > 1 or i.n_right > 1 then {counts} || '; a key that repeats is never confirmed'
-            when i.n_right = 0 then i.left_book || ' has ' || {left} || ', ' || i.right_book || ' has no record of the key'
-            when i.n_left = 0 then i.right_book || ' has ' || {right} || ', ' || i.left_book || ' has no record of the key'
-            else i.differs || ' differ: ' || i.left_book || ' has ' || {left} || ', ' || i.right_book || ' has ' || {right}
-          end || ' (minor units of ' || i.currency || ')'
-            || case when i.outcome = i.both_repeat and i.n_left + i.n_right = 1 then '; several records fit each other equally '
-              || 'well (same accounts and amount within ' || cast(i.weak_minutes as string)
-              || ' minutes): none is confirmed, all are listed' else '' end
-            || case when i.outcome = i.within_tolerance and i.parts > 1 then '; it is one of ' || cast(i.parts as string)
-              || ' parts of its order, and rounding by the largest remainder may move a part so far' else '' end
-            || case when i.n_right = 0 and i.after_working_days >= 0 then '; the other side was due within '
-              || cast(i.after_working_days + 1 as string) || ' working days' else '' end
-            || case when i.outcome = i.timing then '; it lies within ' || cast(i.window_minutes as string)
-            || ' minutes of the cut-off, so the other side may come with the next date' else '' end as explanation,
+          i.opened_on, i.opened_on as account_date, i.rule_version, {sentence.columns},
           n.label as nearest_candidate, t.evidence,
           split_part(coalesce(i.left_kind, i.right_kind), '/', 1) as kind, i.after_working_days
         from item_day i
@@ -155,7 +230,7 @@ def control_items() -> Statement:
     """View `control_item`: the items of the controls of balances, amounts held, positions and equations."""
     columns = (
         "recon_id, platform_id, currency, match_key, business_date, account_no, residual_minor, code, rule_version, explanation, "
-        "opened_on"
+        "explanation_zh, opened_on"
     )
     views = ("account_item", "held_item", "position_item", "equation_item")
     return Statement("control_item", " union all ".join(f"select {columns} from {view}" for view in views), keep=True)
@@ -165,18 +240,25 @@ def _control_items() -> str:
     return f"""
         select a.platform_id, a.business_date, {_SHA.format(a="a")} as item_id, a.recon_id, a.code, a.code as opened_code,
           a.match_key, a.account_no, a.currency, abs(a.residual_minor) as amount_minor, a.opened_on,
-          a.opened_on as account_date, a.rule_version, a.explanation, cast(null as string) as nearest_candidate,
+          a.opened_on as account_date, a.rule_version, a.explanation, a.explanation_zh,
+          cast(null as string) as nearest_candidate,
           '{{"balance":["' || a.match_key || '"]}}' as evidence, '' as kind, -1 as after_working_days
         from control_item a"""
 
 
 def _file_items(version: str) -> str:
     key = "sender_id || '/' || platform_id || '.' || file_kind"
+    # why a file is refused is said by file control, in English
+    sentence = said(
+        f"R9@{version} B24: file {{match_key}} is not accepted: {{reason}}",
+        f"R9@{version} B24:文件 {{match_key}} 未被接受:{{reason}}",
+        match_key="f.match_key",
+        reason="f.reason",
+    )
     return f"""
         select f.platform_id, f.business_date, {_SHA.format(a="f")} as item_id, f.recon_id, 'B24' as code,
           'B24' as opened_code, f.match_key, cast(null as string) as account_no, f.currency, 0 as amount_minor, f.opened_on,
-          f.opened_on as account_date, '{version}' as rule_version,
-          'R9@{version} B24: file ' || f.match_key || ' is not accepted: ' || f.reason as explanation,
+          f.opened_on as account_date, '{version}' as rule_version, {sentence.columns},
           cast(null as string) as nearest_candidate, f.evidence, '' as kind, -1 as after_working_days
         from (
           select 'R9' as recon_id, platform_id, business_date, '' as currency, {key} as match_key,
@@ -192,12 +274,16 @@ def _row_items(version: str) -> str:
     """Rows of an accepted file that stay in quarantine (B25), one item a file."""
     key = f"q.sender_id || '/' || q.platform_id || '.' || q.file_kind || '{ROWS}'"
     place = "translate(file_name, '\"' || chr(92), '__') || ':' || cast(line_no as string)"
+    sentence = said(
+        f"R9@{version} B25: {{rows}} rows are in quarantine, the first: {{first_reason}}",
+        f"R9@{version} B25:{{rows}} 行在隔离区,首行:{{first_reason}}",
+        rows="f.rows",
+        first_reason="f.first_reason",
+    )
     return f"""
         select f.platform_id, f.business_date, {_SHA.format(a="f")} as item_id, f.recon_id, 'B25' as code,
           'B25' as opened_code, f.match_key, cast(null as string) as account_no, f.currency, 0 as amount_minor, f.opened_on,
-          f.opened_on as account_date, '{version}' as rule_version,
-          'R9@{version} B25: ' || cast(f.rows as string) || ' rows are in quarantine, the first: ' || f.first_reason
-            as explanation,
+          f.opened_on as account_date, '{version}' as rule_version, {sentence.columns},
           cast(null as string) as nearest_candidate, f.evidence, '' as kind, -1 as after_working_days
         from (
           select 'R9' as recon_id, q.platform_id, q.business_date, '' as currency, {key} as match_key,
@@ -221,7 +307,7 @@ def open_item(rules: RuleSet, run_id: int) -> Statement:
         )
     )
     source = f"""
-        select e.*, {_severity(rules)} as default_severity, b.suggested_action,
+        select e.*, {_severity(rules)} as default_severity, b.suggested_action, b.suggested_action_zh,
           now_day.working_ordinal - then_day.working_ordinal as age_working_days
         from ({every}) e
         join break_rule b on b.code = e.code

@@ -71,11 +71,12 @@ class RecordRule:
 
 @dataclass(frozen=True)
 class BreakRule:
-    """Default severity of a code, other severities by the kind of record, and what to do about it."""
+    """Default severity of a code, other severities by the kind of record, and what to do about it in both languages."""
 
     code: str
     severity: Severity
     action: str
+    action_zh: str
     of_kind: tuple[tuple[str, Severity], ...] = ()
 
 
@@ -150,7 +151,8 @@ def load_rules(folder: Path = FOLDER) -> RuleSet:
         BreakRule(
             code,
             Severity(entry["severity"]),
-            entry["action"],
+            entry["action"]["en"],
+            entry["action"]["zh"],
             tuple((kind, Severity(word)) for kind, word in entry.get("of_kind", {}).items()),
         )
         for code, entry in _read(folder / "breaks.yaml").items()

@@ -33,12 +33,15 @@ _COLUMNS = (
     *("item_id", "platform_id", "business_date", "run_id", "recon_id", "code", "opened_code", "severity", "escalated_severity"),
     *("match_key", "account_no", "currency", "amount_minor", "opened_on", "age_working_days", "sla_working_days", "is_overdue"),
     *("state", "state_actor", "state_at", "state_note", "investigator", "explanation", "nearest_candidate", "suggested_action"),
-    *("rule_version", "evidence"),
+    *("rule_version", "evidence", "explanation_zh", "suggested_action_zh"),
 )
+_CURRENT = """SELECT b.*, i.explanation_zh, i.suggested_action_zh FROM work.current_break b
+  JOIN mart.open_item i ON i.run_id = b.run_id AND i.business_date = b.business_date AND i.platform_id = b.platform_id
+    AND i.item_id = b.item_id"""
 _BREAKS = Listing(
     "breaks",
     _COLUMNS,
-    "SELECT * FROM work.current_break",
+    _CURRENT,
     (("platform_id", str), ("item_id", str)),
     {
         "platform_id": "platform_id = {}",
@@ -112,7 +115,7 @@ async def get_break(request: Request, item_id: ItemId) -> dict[str, Any]:
     """One item: as it stands or stood last, effects, every run that showed it, what people said, and what cured it."""
     reader = await reader_of(request, "see_adjustments")
     pool = service_of(request).pool
-    now = await pool.fetchrow(f"SELECT {', '.join(_COLUMNS)} FROM work.current_break WHERE item_id = $1", item_id)
+    now = await pool.fetchrow(f"SELECT {', '.join(_COLUMNS)} FROM ({_CURRENT}) listed WHERE item_id = $1", item_id)
     history = [dict(row) for row in await pool.fetch(_HISTORY, item_id)]
     last = now or await pool.fetchrow(
         """SELECT i.*, coalesce(s.state, 'OPEN') AS state FROM mart.open_item i LEFT JOIN work.break_state s USING (item_id)

@@ -6,6 +6,7 @@ A language is `LANGUAGE.toml` and every `PART.LANGUAGE.toml`; keys of different 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -31,6 +32,11 @@ class Texts:
     def name(self, table: str, word: str | None) -> str:
         """What a word of a closed list means (a table of the texts such as ``movement``), or the word itself."""
         return str(self.entries[table].get(word, word or ""))
+
+    def explanation(self, item: Mapping[str, Any]) -> tuple[str, str]:
+        """(language, sentence) of what the rule says of an open item; runs of before the Chinese ones have English only."""
+        said = item.get("explanation_zh") if self.language == "zh" else None
+        return ("zh", str(said)) if said else ("en", str(item.get("explanation") or ""))
 
     @property
     def other(self) -> str:

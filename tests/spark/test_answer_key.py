@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -126,6 +127,18 @@ def test_a_night_of_many_records_or_a_lake_elsewhere_is_reconciled_on_spark(
     monkeypatch.undo()
     monkeypatch.setenv("FUNDWATCH_LAKE", "s3a://bank/lake")
     assert few_records.chosen(alone) is None
+
+
+def test_every_item_says_the_same_in_english_and_chinese(reconciled: StepContext) -> None:
+    rows = store.of_run(reconciled, "open_item").collect()
+    for row in rows:
+        said, said_zh = row.explanation, row.explanation_zh
+        assert re.search("[\u4e00-\u9fff]", said_zh) and re.search("[\u4e00-\u9fff]", row.suggested_action_zh), row
+        # the same amounts, keys and rules; "largest remainder" is 最大余数法 in one and in the other
+        assert Counter(re.findall(r"[0-9]+", said)) == Counter(re.findall(r"[0-9]+", said_zh)), (said, said_zh)
+        if row.code not in ("B24", "B25"):  # what file control and readers say of a file is English
+            assert not re.search(r"(?<![\w-])(has|differ|of|the|units|and)(?![\w-])", said_zh), said_zh
+    assert len({row.code for row in rows}) > 20
 
 
 def test_timing_items_are_gone_on_the_date_that_cures_them(world: World, reconciled: StepContext) -> None:

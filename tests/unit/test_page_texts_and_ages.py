@@ -19,6 +19,7 @@ from dashboard.filters import BUCKET_NAMES
 from dashboard.summaries import matrix
 from dashboard.texts import LANGUAGES, texts
 from domain.vocabulary import MovementType, PlanType, Severity
+from recon.rules import load_rules
 
 STATIC = Path(__file__).resolve().parents[2] / "dashboard" / "static"
 
@@ -45,6 +46,16 @@ def test_every_text_exists_in_both_languages() -> None:
     english, chinese = (texts(language).entries for language in LANGUAGES)
     assert keys_of(english) == keys_of(chinese)
     assert all(leaves_of(english)) and all(leaves_of(chinese))
+
+
+def test_every_break_code_has_a_name_and_the_next_step_of_the_rules_in_both_languages() -> None:
+    breaks = {entry.code: entry for entry in load_rules().breaks}
+    assert sorted(breaks) == [f"B{number:02d}" for number in range(1, 29)]
+    for language in LANGUAGES:
+        words = texts(language)
+        assert {code for code in breaks if words.code(code) == code} == set()
+        actions = {code: entry.action if language == "en" else entry.action_zh for code, entry in breaks.items()}
+        assert {code: words.name("code_action", code) for code in breaks} == actions
 
 
 def test_texts_of_both_languages_have_the_same_places_to_fill() -> None:

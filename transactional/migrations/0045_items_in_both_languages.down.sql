@@ -1,0 +1,1 @@
+ALTER TABLE mart.open_item DROP COLUMN explanation_zh, DROP COLUMN suggested_action_zh;
