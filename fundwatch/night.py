@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -160,6 +161,8 @@ def run_step(settings: Settings, run: Run, step: Step, spark: SparkSession | Non
         detail = {"error": f"{type(error).__name__}: {sentence}"}
         runs.record_step(settings, run.run_id, step.name, "FAILED", seconds=seconds, detail=detail)
         raise
+    # between steps nothing is under way: what the step kept at the server is let go
+    gc.collect()
     seconds = round(time.monotonic() - started, 2)
     written: dict[str, Any] = {**result.detail, "tables": dict(result.tables)}
     runs.record_step(settings, run.run_id, step.name, "DONE", result.rows_in, result.rows_out, seconds, written)
@@ -210,9 +213,10 @@ def _before_publish() -> Sequence[Step]:
 def spark_session(settings: Settings, app: str) -> Iterator[SparkSession]:
     """A session with the lake's tables in place, stopped at the end."""
     from lake import store
+    from lake.session import collected_by_hand
     from lake.session import spark_session as open_session
 
-    with _known_errors():
+    with _known_errors(), collected_by_hand() if settings.spark_remote else nullcontext():
         session = open_session(settings, app)
         try:
             store.ensure_tables(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import sys
@@ -88,6 +89,22 @@ def spark_session(settings: Settings, app: str) -> SparkSession:
         session_classic = builder.getOrCreate()
     session_classic.sparkContext.setLogLevel("ERROR")
     return session_classic
+
+
+@contextmanager
+def collected_by_hand() -> Iterator[None]:
+    """No garbage collection but those asked for (`gc.collect`), while clients of a Connect server work.
+
+    A checkpoint's finaliser calls the server and needs the lock of the gRPC channel. Run by a collection that begins inside a
+    thread which gRPC starts under that lock, it waits for itself, for ever (apache/spark pull request 53783).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager

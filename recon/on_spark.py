@@ -4,10 +4,13 @@ Parquet, and joins and judges them; what is left when that is done is DuckDB's (
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recon import plain, results, working_days
 from recon.engine import BROADCAST_ROWS_MAX, DuckEngine, SparkEngine, Statement
@@ -19,6 +22,7 @@ from recon.working_days import EVERY_DAY
 if TYPE_CHECKING:
     import duckdb
     from pyspark.sql import SparkSession
+    from pyspark.sql.types import StructType
 
 _PARTITIONS = "spark.sql.shuffle.partitions"
 _ROW_INDEX = "_tmp_metadata_row_index"
@@ -107,7 +111,8 @@ class _SharedQueue:
             self._only_here.remove(name)
 
     def _provide(self, name: str, place: Path) -> None:
-        frame = self._spark.session.read.parquet(str(place))
+        first = place if place.is_file() else min(place.glob("*.parquet"))
+        frame = self._spark.session.read.schema(_schema(first)).parquet(str(place))
         rows = self._number(f"select count(*) from {name}")
         self._spark.provide(name, frame.hint("broadcast") if rows <= BROADCAST_ROWS_MAX else frame)
 
@@ -167,7 +172,7 @@ def _provide_side(
         engine.provide(plain.CALENDAR, spark.createDataFrame(working_days.table(spec.calendar)))
     raws = [f"raw_{name}_{number}" for number in range(len(paths))]
     for raw, path in zip(raws, paths, strict=True):
-        file = spark.read.schema(spark.read.parquet(str(path)).schema.add(_ROW_INDEX, "long")).parquet(str(path))
+        file = spark.read.schema(_schema(path, plain.names(source)).add(_ROW_INDEX, "long")).parquet(str(path))
         columns = [col(_quoted(given)).alias(word) for given, word in plain.names(source).items()]
         engine.provide(raw, file.select(*columns, col(_ROW_INDEX).alias("line_index")))
     text = plain.statement(raws, paths, source, spec)
@@ -176,6 +181,14 @@ def _provide_side(
     frame = spark.sql(f"select {named} as record_id, {others} from ({text}) as landed where {plain.kept(source)}")
     engine.provide(f"side_{name}", frame)
     return plain.rows(paths)
+
+
+def _schema(path: Path, names: Container[str] | None = None) -> StructType:
+    """Spark's types of a Parquet file's columns by its footer: asking Spark itself is a job."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    found = pq.read_schema(path)
+    return from_arrow_schema(pa.schema([one for one in found if names is None or one.name in names]))
 
 
 def _quoted(name: str) -> str:

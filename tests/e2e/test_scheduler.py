@@ -111,7 +111,7 @@ def story(scheduled: Scheduled) -> Story:
     assert command is not None
     os.killpg(command.pid, signal.SIGKILL)
 
-    scheduled.wait_until("a step of the second night", lambda: scheduled.step_of(DATES[1], "extract") == "RUNNING")
+    scheduled.wait_until("a step of the second night", lambda: scheduled.step_of(DATES[1], "land") == "RUNNING")
     scheduler = int(scheduled.state_of("airflow-scheduler")["pid"])
     os.kill(scheduler, signal.SIGKILL)
     states = {row["service"]: row["state"] for row in scheduled.night.command("status")["services"]}
@@ -139,7 +139,7 @@ def test_a_killed_step_and_a_killed_scheduler_cost_one_more_try_and_nothing_else
     assert {state for state, _ in tasks.values()} == {"success"}
     assert {task: tries for task, (_, tries) in tasks.items() if tries != 1} == {
         (DATES[0], "reconcile"): 2,
-        (DATES[1], "extract"): 2,
+        (DATES[1], "land"): 2,
     }
 
 
