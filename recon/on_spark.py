@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.types import StructType
 
-_PARTITIONS = "spark.sql.shuffle.partitions"
+_PARTITIONS, _ADAPTIVE = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
 _ROW_INDEX = "_tmp_metadata_row_index"
 """Column of a Parquet file's row numbers as its reader makes it: `_metadata` would build a struct a row, asked for or not."""
 LEFT_ROWS_MAX = 2_000_000
@@ -137,10 +137,12 @@ def reconcile(
     own = spark is None
     spark = spark or session()
     shared = _SharedQueue(spark, connection, scratch)
-    partitions = str(spark.conf.get(_PARTITIONS))
+    before = {name: str(spark.conf.get(name)) for name in (_PARTITIONS, _ADAPTIVE)}
     try:
         rows = [_provide_side(shared.spark, connection, name, inputs, spec, scratch) for name in inputs.sources]
-        spark.conf.set(_PARTITIONS, str(max(int(partitions), -(-max(rows) // _ROWS_A_PARTITION))))
+        spark.conf.set(_PARTITIONS, str(max(int(before[_PARTITIONS]), -(-max(rows) // _ROWS_A_PARTITION))))
+        # the sides' sizes are known and no key is heavy: planning again between stages only costs
+        spark.conf.set(_ADAPTIVE, "false")
         for pair in compared:
             shared.run(statements(spec, pair))
         for name in (*results.TABLES, results.BLOCKS):
@@ -148,7 +150,8 @@ def reconcile(
             kind = "view" if name == "matches" else "table"
             connection.execute(f"create or replace temp {kind} {name} as {parts}")
     finally:
-        spark.conf.set(_PARTITIONS, partitions)
+        for name, value in before.items():
+            spark.conf.set(name, value)
         shared.close()
         if own:
             spark.stop()

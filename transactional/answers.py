@@ -329,6 +329,73 @@ class RechargeDone(Answer):
     recharge: RechargeState
 
 
+class BreakEffect(Answer):
+    """What an item does to a balance of a book."""
+
+    book: str
+    account_no: str | None
+    currency: str
+    effect_minor: int
+
+
+class BreakAppearance(Answer):
+    """A published run that showed the item."""
+
+    business_date: date
+    run_id: int
+    version: int
+    published: Literal["COMPLETE", "INCOMPLETE"]
+    code: str
+    severity: str
+    amount_minor: int
+    age_working_days: int
+    rule_version: str | None
+    explanation: str | None
+
+
+class BreakEvent(Answer):
+    """What somebody, or the night, said of the item."""
+
+    break_event_id: int
+    state: str
+    actor: str
+    at: datetime
+    note: str
+    code: str | None
+    amount_minor: int | None
+    currency: str | None
+    run_id: int | None
+    approval_id: int | None
+
+
+class CuringMovement(Answer):
+    """A movement of the item's request on the date on which it was gone."""
+
+    movement_id: int
+    order_id: int
+    business_date: date
+    recorded_at: datetime
+
+
+class CuringFile(Answer):
+    """A file that was accepted for that date."""
+
+    sender_id: str
+    file_kind: str
+    file_name: str
+    sha256: str | None
+    received_at: datetime | None
+
+
+class BreakCure(Answer):
+    """The first complete date without the item, and what came on it."""
+
+    gone_on: date
+    run_id: int
+    movements: list[CuringMovement]
+    files: list[CuringFile]
+
+
 class BreakMoved(Answer):
     """What was said of an open item, and the number of the event."""
 

@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fundwatch.settings import Settings
-from transactional.answers import BreakMoved
+from transactional.answers import BreakAppearance, BreakCure, BreakEffect, BreakEvent, BreakMoved
 from transactional.bodies import decode
 from transactional.idempotent import once
-from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Text, answer, paged
+from transactional.listings import CSV_ANSWER, Cursor, Format, Limit, Listing, Text, answer, detailed, paged
 from transactional.openapi import writing
 from transactional.problems import Problem
 from transactional.query_reader import reader_of
@@ -60,6 +60,19 @@ _HISTORY = """SELECT i.business_date, i.run_id, p.version, p.state AS published,
   i.age_working_days, i.rule_version, i.explanation FROM mart.open_item i
   JOIN run.published p ON p.run_id = i.run_id AND p.business_date = i.business_date AND p.platform_id = i.platform_id
   WHERE i.item_id = $1 ORDER BY i.business_date, p.version"""
+# the newest appearance of an item that is open no more, with the columns of those that are
+_LAST = """SELECT i.item_id, i.platform_id, i.business_date, i.run_id, i.recon_id, i.code, i.opened_code, own.severity,
+    work.risen(i) AS escalated_severity, i.match_key, i.account_no, i.currency, i.amount_minor, i.opened_on, i.age_working_days,
+    work.sla_working_days(own.severity) AS sla_working_days,
+    coalesce(i.age_working_days > work.sla_working_days(own.severity), false) AS is_overdue, coalesce(s.state, 'OPEN') AS state,
+    s.actor AS state_actor, s.at AS state_at, s.note AS state_note, a.person AS investigator, i.explanation, i.nearest_candidate,
+    i.suggested_action, i.rule_version, i.evidence, i.explanation_zh, i.suggested_action_zh
+  FROM mart.open_item i
+  CROSS JOIN LATERAL (SELECT coalesce(i.default_severity, i.severity) AS severity) own
+  LEFT JOIN work.break_state s USING (item_id)
+  LEFT JOIN LATERAL (
+    SELECT b.person FROM work.break_assignment b WHERE b.item_id = i.item_id ORDER BY b.assignment_id DESC LIMIT 1) a ON true
+  WHERE i.item_id = $1 ORDER BY i.business_date DESC, i.run_id DESC LIMIT 1"""
 _EVENTS = """SELECT break_event_id, state, actor, at, note, code, amount_minor, currency, run_id, approval_id
   FROM work.break_event WHERE item_id = $1 ORDER BY break_event_id"""
 _EFFECTS = """SELECT book, account_no, currency, effect_minor FROM mart.open_item_effect
@@ -110,18 +123,23 @@ async def list_breaks(
     return await answer(request, _BREAKS, "see_adjustments", filters, (cursor, limit, format))
 
 
-@router.get("/{item_id}")
+_TOLD: tuple[tuple[str, Any], ...] = (
+    ("is_open", bool),
+    ("effects", list[BreakEffect]),
+    ("history", list[BreakAppearance]),
+    ("events", list[BreakEvent]),
+    ("cure", BreakCure | None),
+)
+
+
+@router.get("/{item_id}", openapi_extra=detailed(_BREAKS, _TOLD))
 async def get_break(request: Request, item_id: ItemId) -> dict[str, Any]:
     """One item: as it stands or stood last, effects, every run that showed it, what people said, and what cured it."""
     reader = await reader_of(request, "see_adjustments")
     pool = service_of(request).pool
     now = await pool.fetchrow(f"SELECT {', '.join(_COLUMNS)} FROM ({_CURRENT}) listed WHERE item_id = $1", item_id)
     history = [dict(row) for row in await pool.fetch(_HISTORY, item_id)]
-    last = now or await pool.fetchrow(
-        """SELECT i.*, coalesce(s.state, 'OPEN') AS state FROM mart.open_item i LEFT JOIN work.break_state s USING (item_id)
-           WHERE item_id = $1 ORDER BY business_date DESC, run_id DESC LIMIT 1""",
-        item_id,
-    )
+    last = now or await pool.fetchrow(_LAST, item_id)
     if last is None or not reader.sees(last["platform_id"]):
         raise Problem("BREAK_NOT_FOUND", f"there is no open item {item_id}", field="item_id")
     await reader.looked(request, "ACCOUNT_SEEN", f"break {item_id} of {last['account_no'] or last['match_key']}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, TypeVar
@@ -85,10 +85,24 @@ class Listing:
 
 def paged(listing: Listing) -> dict[str, Any]:
     """Extra of a list's route: a page has these columns and no other, each of the kind that its name says."""
-    name = "".join(word.capitalize() for word in listing.name.split("_"))
-    row = msgspec.defstruct(f"{name}Row", [(column, _kind(column)) for column in listing.columns], bases=(Answer,), kw_only=True)
+    name = _name(listing)
+    row = msgspec.defstruct(f"{name}Row", _fields(listing), bases=(Answer,), kw_only=True)
     fields: list[tuple[str, Any]] = [("rows", list[row]), ("next_cursor", str | None)]  # type: ignore[valid-type]
     return answering(msgspec.defstruct(f"{name}Page", fields, bases=(Answer,), kw_only=True, module=__name__))
+
+
+def detailed(listing: Listing, more: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Extra of the route of one row: the columns of its list, what else is told of it, and no other field."""
+    fields = [*_fields(listing), *more]
+    return answering(msgspec.defstruct(f"{_name(listing)}Detail", fields, bases=(Answer,), kw_only=True, module=__name__))
+
+
+def _name(listing: Listing) -> str:
+    return "".join(word.capitalize() for word in listing.name.split("_"))
+
+
+def _fields(listing: Listing) -> list[tuple[str, Any]]:
+    return [(column, _kind(column)) for column in listing.columns]
 
 
 def _kind(column: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import psycopg
 import pytest
+from jsonschema import Draft202012Validator
 
 from domain.errors import BadInput
 from domain.vocabulary import Severity
@@ -90,6 +91,9 @@ def one(desk: Desk, item: str = ITEM) -> dict[str, Any]:
     answer = desk.api.client.get(f"/v1/breaks/{item}", headers=desk.person("olga", "officer"))
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
+    document = desk.api.client.get("/openapi.json").json()
+    told = document["paths"]["/v1/breaks/{item_id}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert list(Draft202012Validator({**told, "components": document["components"]}).iter_errors(found)) == []
     return found
 
 
