@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import psycopg
 
 from domain.errors import Failed
 from fundwatch.settings import Settings
 from lake.postgres import connection
 
 _KEY = 0x46574E_49474854  # "FWNIGHT"
+_HELD = "another night or step is running in this installation: wait for it, or stop it, and try again"
+PATIENCE_MS = 2_000
+"""The server takes a moment to notice that the process which held the lock is gone."""
 
 
 @contextmanager
 def exclusive(settings: Settings) -> Iterator[None]:
-    """Hold the night's lock for the block; Failed when another process of this installation holds it."""
+    """Hold the night's lock for the block; Failed when another process of this installation goes on holding it."""
     with connection(settings, autocommit=True) as database:
-        row = database.execute("select pg_try_advisory_lock(%s)", (_KEY,)).fetchone()
-        if row is None or not row[0]:
-            raise Failed("another night or step is running in this installation: wait for it, or stop it, and try again")
-        yield
+        database.execute(f"set lock_timeout = {PATIENCE_MS}".encode())
+        try:
+            database.execute("select pg_advisory_lock(%s)", (_KEY,))
+        except psycopg.errors.LockNotAvailable:
+            raise Failed(
+                "another night or step is running in this installation: wait for it, or stop it, and try again"
+            ) from None
+        try:
+            yield
+        finally:
+            # at once, not when the server has noticed that the connection is closed
+            with suppress(psycopg.OperationalError):
+                database.execute("select pg_advisory_unlock(%s)", (_KEY,))

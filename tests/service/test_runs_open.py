@@ -195,6 +195,17 @@ def test_a_second_night_at_the_same_time_is_refused(bank: Any) -> None:
         pass
 
 
+def test_the_lock_is_free_the_moment_its_holder_ends_however_it_ends(bank: Any) -> None:
+    with connection(bank.settings, autocommit=True) as other:
+        for _ in range(30):
+            with pytest.raises(KeyboardInterrupt), exclusive(bank.settings):
+                raise KeyboardInterrupt
+            # asked by a connection that was there before: nothing is waited for
+            held = """select count(*) from pg_locks join pg_database d on d.oid = database
+                      where locktype = 'advisory' and d.datname = current_database()"""
+            assert other.execute(held).fetchone() == (0,)
+
+
 def test_a_step_keeps_its_last_state_and_the_run_is_shown_with_it(bank: Any) -> None:
     run = _open(bank, D4)
     runs.record_step(bank.settings, run.run_id, "land", "RUNNING")
