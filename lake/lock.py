@@ -25,9 +25,7 @@ def exclusive(settings: Settings) -> Iterator[None]:
         try:
             database.execute("select pg_advisory_lock(%s)", (_KEY,))
         except psycopg.errors.LockNotAvailable:
-            raise Failed(
-                "another night or step is running in this installation: wait for it, or stop it, and try again"
-            ) from None
+            raise Failed(_HELD) from None
         try:
             yield
         finally:

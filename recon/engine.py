@@ -130,6 +130,11 @@ class DuckEngine:
         self._connection.execute(f"create or replace temp {kind} {statement.name} as {statement.sql}")
         self._names.append((kind, statement.name))
 
+    def number(self, query: str) -> int:
+        """The one whole number that a query gives; 0 when it gives none."""
+        found = self._connection.execute(query).fetchone()
+        return int(found[0]) if found else 0
+
     def close(self) -> None:
         """Drop what was defined, newest first."""
         for kind, name in reversed(self._names):

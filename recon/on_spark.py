@@ -91,7 +91,7 @@ class _SharedQueue:
                 self._hand_on(statement.sql)
                 self._spark.define(statement)
                 self._duck.define(statement)
-            if statement.narrows and self._number(f"select records from {statement.name}") <= LEFT_ROWS_MAX:
+            if statement.narrows and self._duck.number(f"select records from {statement.name}") <= LEFT_ROWS_MAX:
                 is_narrow = True
 
     def _file(self, statement: Statement) -> None:
@@ -113,12 +113,8 @@ class _SharedQueue:
     def _provide(self, name: str, place: Path) -> None:
         first = place if place.is_file() else min(place.glob("*.parquet"))
         frame = self._spark.session.read.schema(_schema(first)).parquet(str(place))
-        rows = self._number(f"select count(*) from {name}")
+        rows = self._duck.number(f"select count(*) from {name}")
         self._spark.provide(name, frame.hint("broadcast") if rows <= BROADCAST_ROWS_MAX else frame)
-
-    def _number(self, sql: str) -> int:
-        found = self._connection.execute(sql).fetchone()
-        return int(found[0]) if found else 0
 
     def close(self) -> None:
         """Let go of Spark's views; the results are views of the connection."""

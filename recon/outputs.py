@@ -139,9 +139,7 @@ def item_effects() -> Statement:
 _ITEM_FIELDS = ("recon_id", "rule_version", "differs", "n_left", "n_right", "left_minor", "right_minor", "weak_minutes", "parts",
                 "window_minutes")  # fmt: skip
 _WORDS_ZH = {"status": "状态", "movement type": "业务类型", "accounts": "账户", "amount": "金额", ", ": "、"}
-_DIFFERS_ZH = "i.differs"
-for _en, _zh in _WORDS_ZH.items():
-    _DIFFERS_ZH = f"replace({_DIFFERS_ZH}, '{_en}', '{_zh}')"
+_DIFFERS_ZH = reduce(lambda text, word: f"replace({text}, '{word}', '{_WORDS_ZH[word]}')", _WORDS_ZH, "i.differs")
 
 
 def _record_sentence(fields: dict[str, str]) -> Sentence:

@@ -28,10 +28,6 @@ class Sentence:
         return Sentence(*(f"case when {condition} then {text} else '' end" for text in (self.en, self.zh)))
 
 
-NUMBERS = ("minor", "minutes", "days", "rows", "parts", "n_left", "n_right")
-"""Fields whose last word is one of these are numbers in SQL and are cast."""
-
-
 def said(en: str, zh: str, **fields: str) -> Sentence:
     """A sentence from its templates; `{name}` becomes the expression given, or the column of that name.
 
@@ -57,10 +53,5 @@ def _filled(template: str, fields: Mapping[str, str]) -> str:
         if text:
             parts.append("'" + text.replace("'", "''") + "'")
         if name:
-            parts.append(_expression(name, fields))
+            parts.append(f"cast({fields.get(name, name)} as string)")
     return " || ".join(parts)
-
-
-def _expression(name: str, fields: Mapping[str, str]) -> str:
-    given = fields.get(name, name)
-    return f"cast({given} as string)" if name.endswith(NUMBERS) else given

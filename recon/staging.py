@@ -164,8 +164,8 @@ def facts(connection: duckdb.DuckDBPyConnection, landed: Mapping[str, Landed]) -
     """What is so of all records of all sides, and spares the tiers work on each."""
     currencies = " union all ".join(f"select distinct currency from side_{name}" for name in landed)
     found = connection.execute(f"select distinct currency from ({currencies}) limit 2").fetchall()
-    is_named = all(one.is_in_place for one in landed.values())
-    return Facts(all(one.plain_ids for one in landed.values()), found[0][0] if len(found) == 1 else None, is_named)
+    is_keyed = all(one.is_in_place for one in landed.values())
+    return Facts(all(one.plain_ids for one in landed.values()), found[0][0] if len(found) == 1 else None, is_keyed)
 
 
 def _content_id(columns: pa.Schema) -> str:

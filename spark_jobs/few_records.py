@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import duckdb
 
+from domain.errors import WrongUse
 from lake import store
 from lake.steps import StepContext, StepResult
 from lake.tables import TABLES
@@ -43,7 +44,10 @@ class DataFile:
 
 
 def chosen(context: StepContext) -> list[DataFile] | None:
-    """The files to reconcile on DuckDB, or None when Spark has to: many rows, or a lake and a Spark that are elsewhere."""
+    """The files to reconcile on DuckDB, or None when Spark has to: many rows, or a lake and a Spark that are elsewhere.
+
+    WrongUse when DuckDB is asked for and cannot reach the lake.
+    """
     settings = context.settings
     if settings.recon_engine == "spark":
         return None
@@ -51,8 +55,11 @@ def chosen(context: StepContext) -> list[DataFile] | None:
     is_near &= (settings.spark_remote or _LOCAL[0]).startswith(_LOCAL) and settings.spark_master.startswith("local")
     files = _files(context) if is_near else []
     is_here = is_near and all(file.path.exists() for file in files)
-    is_small = settings.recon_engine == "duckdb" or sum(file.rows for file in files) <= ROWS_MAX
-    return files if is_here and is_small else None
+    if settings.recon_engine == "duckdb":
+        if not is_here:
+            raise WrongUse("recon_engine is duckdb, but the lake or Spark is not on this machine: make it auto or spark")
+        return files
+    return files if is_here and sum(file.rows for file in files) <= ROWS_MAX else None
 
 
 def _files(context: StepContext) -> list[DataFile]:
@@ -101,11 +108,10 @@ def _insert(connection: duckdb.DuckDBPyConnection, name: str, table: str, paths:
         columns = ", ".join(
             f"cast({column} as {kind}) as {column}" for column, kind in (part.split(" ", 1) for part in TABLES[table].declared)
         )
-        read = connection.execute(
+        connection.execute(
             f"insert into {name} by name select {columns} from read_parquet($paths, union_by_name = true)",
             {"paths": [str(path) for path in paths]},
         )
-        read.fetchall()
 
 
 def _reconcile(
@@ -125,11 +131,6 @@ def _reconcile(
             connection.execute(f"copy (select {columns} from out_{name}) to '{place}' (format parquet)")
             frames[name] = context.spark.read.schema(TABLES[name].ddl).parquet(place.as_uri())
         tables = store.write_all(context, frames)
-        rows = {one.name: _number(connection, f"select count(*) from {one.name}") for one in queue if one.keep}
-        records = _number(connection, "select coalesce(sum(n_left + n_right), 0) from key_group")
+        rows = {one.name: engine.number(f"select count(*) from {one.name}") for one in queue if one.keep}
+        records = engine.number("select coalesce(sum(n_left + n_right), 0) from key_group")
     return StepResult(records, sum(tables.values()), tables, {"engine": "duckdb", "rows": rows})
-
-
-def _number(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    found = connection.execute(query).fetchone()
-    return int(found[0]) if found else 0

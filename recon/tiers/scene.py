@@ -47,7 +47,7 @@ class Facts:
 
     plain_ids: bool = False
     currency: str | None = None
-    is_named: bool = False
+    is_keyed: bool = False
 
 
 NOTHING_KNOWN = Facts()

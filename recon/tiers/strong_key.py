@@ -39,10 +39,6 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
     keys, places = keys_of(scene, tier.keys), key_names(len(tier.keys))
     # a key that does not repeat is the record's id as it was landed
     own_ids = [number > 1 or not scene.is_whole or source.id != tier.keys for source in (scene.left, scene.right)]
-    left_id, right_id = (
-        f"{word}_id" if has_own else _joined(places) if scene.facts.plain_ids else f"replace({_joined(places)}, ';', '%3B')"
-        for word, has_own in zip(("left", "right"), own_ids, strict=True)
-    )
     grouped, odd = _grouped(scene, tier, own_ids, open_view), f"{name}_judged"
     queue: list[Statement] = []
     narrowing: list[Statement] = []
@@ -53,18 +49,42 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
     facts = ", ".join(f"{word}_{fact}" for word in ("left", "right") for fact in _known(scene, tier, own_ids[word == "right"]))
     kinds, outcome = _outcome(scene, tier)
     judged = f"select {', '.join(places)}, {facts}, {outcome} as outcome from ({grouped}) as grouped"
-    words = " ".join(f"when {number} then '{kind}'" for number, kind in enumerate(kinds))
-    rest = f"""select r.*, case k.outcome {words} end as kind, {reference([f"k.{place}" for place in places])} as group_ref
-      from {open_view} as r join {odd} as k on {equal(keys_of(scene, tier.keys, "r"), [f"k.{place}" for place in places])}
-      where {_ODD}"""
-    if not all(own_ids):
-        rest = _numbered(scene, rest)
+    rest = _rest(scene, tier, kinds, open_view, odd)
     left_open = f"select {', '.join(scene.columns())} from {name}_rest where kind = 'OPEN'"
-    if not _is_named(scene, number):
+    if not _is_keyed(scene, number):
         left_open += f" union all select {', '.join(scene.columns())} from {open_view} where not ({all_given(keys)})"
     broken = f"""select {", ".join(scene.columns())}, group_ref, case when kind = 'MATCH' then 'ROUNDING' else kind end as kind,
       {number} as tier_no from {name}_rest where kind <> 'OPEN'"""
-    confirmed = match(
+    confirmed = _confirmed(scene, number, own_ids, places)
+    return Outcome(
+        [
+            *queue,
+            Statement(f"{name}_judged", judged, keep=True),
+            *narrowing,
+            Statement(f"{name}_rest", rest if all(own_ids) else _numbered(scene, rest), keep=True),
+            Statement(f"{name}_open", left_open, keep=True),
+            Statement(f"{name}_broken", broken),
+            Statement(f"{name}_match", f"select {confirmed} from {name}_judged where outcome = {_MATCH}"),
+        ],
+        f"{name}_open",
+        f"{name}_match",
+        f"{name}_broken",
+    )
+
+
+def _rest(scene: Scene, tier: KeyTier, kinds: list[str], view: str, odd: str) -> str:
+    """The records of keys that need a second look, each with the kind of its key and a reference to it."""
+    places = [f"k.{place}" for place in key_names(len(tier.keys))]
+    words = " ".join(f"when {number} then '{kind}'" for number, kind in enumerate(kinds))
+    return f"""select r.*, case k.outcome {words} end as kind, {reference(places)} as group_ref
+      from {view} as r join {odd} as k on {equal(keys_of(scene, tier.keys, "r"), places)} where {_ODD}"""
+
+
+def _confirmed(scene: Scene, number: int, own_ids: list[bool], places: list[str]) -> str:
+    """Select list of a match: one record a side, known by the key itself or by an id of its own."""
+    key = _joined(places) if scene.facts.plain_ids else f"replace({_joined(places)}, ';', '%3B')"
+    left_id, right_id = (f"{word}_id" if has_own else key for word, has_own in zip(("left", "right"), own_ids, strict=True))
+    return match(
         group_id=f"'L:' || {left_id}",
         state="'CONFIRMED'",
         tier_no=str(number),
@@ -77,20 +97,6 @@ def statements(scene: Scene, tier: KeyTier, number: int, open_view: str) -> Outc
         currency=_currency(scene, "left"),
         score="100",
         detail="case when left_minor = right_minor then 'exact' else 'tolerance' end",
-    )
-    return Outcome(
-        [
-            *queue,
-            Statement(f"{name}_judged", judged, keep=True),
-            *narrowing,
-            Statement(f"{name}_rest", rest, keep=True),
-            Statement(f"{name}_open", left_open, keep=True),
-            Statement(f"{name}_broken", broken),
-            Statement(f"{name}_match", f"select {confirmed} from {name}_judged where outcome = {_MATCH}"),
-        ],
-        f"{name}_open",
-        f"{name}_match",
-        f"{name}_broken",
     )
 
 
@@ -139,15 +145,15 @@ def _joined_sides(scene: Scene, tier: KeyTier, own_ids: list[bool], view: str, n
     return queue, f"{joined} union all {_grouped(scene, tier, own_ids, f'{name}_many')}"
 
 
-def _is_named(scene: Scene, number: int) -> bool:
+def _is_keyed(scene: Scene, number: int) -> bool:
     """Whether every record has its key: landing saw to it for the first tier."""
-    return number == 1 and scene.facts.is_named
+    return number == 1 and scene.facts.is_keyed
 
 
 def _narrowed(scene: Scene, tier: KeyTier, number: int, view: str, name: str) -> list[Statement]:
     """The keys whose records are read again, and how many keys and keyless records are left."""
     left = f"select cast(count(*) as bigint) as records from {name}_odd"
-    if not _is_named(scene, number):
+    if not _is_keyed(scene, number):
         keyless = f"select count(*) as records from {view} where not ({all_given(keys_of(scene, tier.keys))})"
         left = f"select cast(sum(records) as bigint) as records from ({left} union all {keyless}) as parts"
     return [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.world_books import ledger_rows, position_rows
+from domain.errors import WrongUse
 from fundwatch.settings import Settings
 from ingest.landing import Registry
 from lake import store
@@ -127,6 +128,8 @@ def test_a_night_of_many_records_or_a_lake_elsewhere_is_reconciled_on_spark(
     monkeypatch.undo()
     monkeypatch.setenv("FUNDWATCH_LAKE", "s3a://bank/lake")
     assert few_records.chosen(alone) is None
+    with pytest.raises(WrongUse, match="not on this machine"):
+        few_records.chosen(replace(alone, settings=replace(alone.settings, recon_engine="duckdb")))
 
 
 def test_every_item_says_the_same_in_english_and_chinese(reconciled: StepContext) -> None:
